@@ -1,0 +1,18 @@
+//! `hostler completions` and `hostler man`.
+
+use anyhow::{Context, Result};
+use clap::CommandFactory;
+
+use crate::args::{Cli, Completions, Man};
+
+pub fn completions(args: &Completions) {
+    clap_complete::generate(args.shell, &mut Cli::command(), "hostler", &mut std::io::stdout());
+}
+
+pub fn man(args: &Man) -> Result<()> {
+    std::fs::create_dir_all(&args.dir).with_context(|| format!("cannot make {}", args.dir.display()))?;
+    clap_mangen::generate_to(Cli::command(), &args.dir)
+        .with_context(|| format!("cannot write the man pages into {}", args.dir.display()))?;
+    eprintln!("Written. Read them with: man {}", args.dir.join("hostler.1").display());
+    Ok(())
+}

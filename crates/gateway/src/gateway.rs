@@ -1,0 +1,276 @@
+//! A gateway on one data directory: opened, run, stopped.
+
+use std::fs::File;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware;
+use axum::routing::get;
+use axum::serve::Listener;
+use hostler_model::{ByteStr, HostId};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::events::Events;
+use crate::fleet::Fleet;
+use crate::scans::Scans;
+use crate::state::AppState;
+use crate::store::sqlite::SqliteStore;
+use crate::store::{ApiKey, Store, StoreError};
+use crate::{auth, clock, http, links, operations, pages, rest, secret};
+
+/// Largest request body, bytes: everything a client sends is small.
+const BODY_LIMIT: usize = 256 * 1024;
+
+/// Where and how to serve.
+#[derive(Clone, Debug)]
+pub struct GatewaySettings {
+    /// Holds the database, the lock and the local socket; made when missing, closed to others.
+    pub data: PathBuf,
+    /// Address to listen on.
+    pub listen: SocketAddr,
+    /// Serve plain HTTP beyond loopback all the same.
+    pub insecure_http: bool,
+}
+
+/// Why a gateway does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// A file or the socket.
+    #[error("{what} {path}: {source}")]
+    File {
+        /// What was tried.
+        what: &'static str,
+        /// On what.
+        path: ByteStr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Somebody else runs on this directory.
+    #[error("another gateway uses {0}; stop it first, or give this one a directory of its own with --data")]
+    InUse(ByteStr),
+    /// The address.
+    #[error("cannot listen on {address}: {source}; choose another address with --listen")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Plain HTTP beyond loopback.
+    #[error("{0} is reachable from other machines, and this would be plain HTTP: keys and names could be read on the way. Put a TLS proxy in front and listen on 127.0.0.1, or type --insecure-http")]
+    Insecure(SocketAddr),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// No randomness.
+    #[error(transparent)]
+    Random(#[from] secret::NoRandomness),
+    /// A sign-in link.
+    #[error(transparent)]
+    SignIn(#[from] auth::SignInError),
+    /// Metrics.
+    #[error("the metrics recorder: {0}")]
+    Metrics(String),
+}
+
+/// A gateway that listens; [`Gateway::run`] answers.
+pub struct Gateway {
+    state: AppState,
+    store: Arc<SqliteStore>,
+    servers: Pin<Box<dyn Future<Output = ()> + Send>>,
+    address: SocketAddr,
+    _lock: File,
+}
+
+impl Gateway {
+    /// Locks and opens the data directory and binds the address and the local socket.
+    pub async fn open(settings: GatewaySettings) -> Result<Self, GatewayError> {
+        if !settings.listen.ip().is_loopback() && !settings.insecure_http {
+            return Err(GatewayError::Insecure(settings.listen));
+        }
+        let lock = lock_data(&settings.data)?;
+        let store = Arc::new(SqliteStore::open(&settings.data, clock::now()).await?);
+        let listen_error = |source| GatewayError::Listen { address: settings.listen, source };
+        let listener = hostler_link::listen(settings.listen).map_err(listen_error)?;
+        let address = listener.local_addr().map_err(listen_error)?;
+        let socket = socket_path(&settings.data);
+        let unix = http::bind_unix(&socket).map_err(file_error("cannot bind the local socket", &socket))?;
+        let stopping = CancellationToken::new();
+        let events = Events::default();
+        let dyn_store: Arc<dyn Store> = store.clone();
+        let fleet = Fleet::new(dyn_store.clone(), events.clone());
+        let state = AppState {
+            scans: Scans::new(dyn_store.clone(), fleet.clone(), events.clone(), stopping.clone()),
+            store: dyn_store,
+            fleet,
+            events,
+            base_url: format!("http://{address}").into(),
+            gateway_id: gateway_id(&settings.data)?.into(),
+            stopping,
+        };
+        let router = router(state.clone(), recorder()?);
+        let serving = state.stopping.clone();
+        let tcp = http::serve_tcp(listener, router.clone(), serving.clone());
+        let servers = Box::pin(async move {
+            tokio::join!(tcp, http::serve_unix(unix, router, serving));
+        });
+        Ok(Self { state, store, servers, address, _lock: lock })
+    }
+
+    /// What handlers share; for the process that also runs an agent.
+    pub fn state(&self) -> &AppState {
+        &self.state
+    }
+
+    /// `http://127.0.0.1:7440`: the address it really listens on.
+    pub fn url(&self) -> &str {
+        &self.state.base_url
+    }
+
+    /// The bound address.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A one-time sign-in link for an admin.
+    pub async fn sign_in_link(&self) -> Result<String, GatewayError> {
+        Ok(auth::create_link(&self.state).await?)
+    }
+
+    /// Makes a host known by the SHA-256 of its link token.
+    pub async fn register_host(&self, id: HostId, name: &str, token: &str) -> Result<(), GatewayError> {
+        Ok(self.state.store.register_host(id, name, secret::hash(token), clock::now()).await?)
+    }
+
+    /// Serves until `stop` is cancelled, then ends: no new scans, links closed, requests finished, store closed.
+    pub async fn run(self, stop: CancellationToken) {
+        let servers = tokio::spawn(self.servers);
+        stop.cancelled().await;
+        self.state.stopping.cancel();
+        self.state.scans.drain().await;
+        self.state.fleet.shut_down();
+        if let Err(error) = servers.await {
+            tracing::error!(%error, "the servers ended badly");
+        }
+        self.store.close();
+    }
+
+    /// Makes an API key in a data directory that no gateway uses.
+    pub async fn create_api_key_offline(
+        data: &Path,
+        name: &str,
+        role: hostler_model::Role,
+    ) -> Result<(ApiKey, String), OfflineError> {
+        let _lock = lock_data(data)?;
+        let store = SqliteStore::open(data, clock::now()).await.map_err(GatewayError::from)?;
+        let made = auth::new_api_key(&store, name, role).await;
+        store.close();
+        Ok(made?)
+    }
+}
+
+/// Why a key was not made without a running gateway.
+#[derive(Debug, thiserror::Error)]
+pub enum OfflineError {
+    /// The data directory.
+    #[error(transparent)]
+    Gateway(#[from] GatewayError),
+    /// The key.
+    #[error(transparent)]
+    Key(#[from] auth::NewKeyError),
+}
+
+/// The local socket of a gateway on this data directory.
+pub fn socket_path(data: &Path) -> PathBuf {
+    data.join("gateway.sock")
+}
+
+fn router(state: AppState, metrics: PrometheusHandle) -> Router {
+    let rest = rest::router()
+        .layer(middleware::from_fn_with_state(state.clone(), auth::for_rest))
+        .layer(DefaultBodyLimit::max(BODY_LIMIT));
+    let signed_in = pages::router()
+        .layer(middleware::from_fn_with_state(state.clone(), auth::for_pages))
+        .layer(DefaultBodyLimit::max(BODY_LIMIT));
+    Router::new()
+        .nest("/api/v1", rest.route("/link", get(links::dial_in)))
+        .merge(rest::public_router())
+        .merge(operations::router(metrics))
+        .merge(pages::public_router())
+        .merge(signed_in)
+        .fallback(pages::not_found)
+        .layer(CatchPanicLayer::custom(pages::panicked))
+        .layer(middleware::from_fn(http::security_headers))
+        .with_state(state)
+}
+
+fn recorder() -> Result<PrometheusHandle, GatewayError> {
+    use std::sync::OnceLock;
+    // One recorder a process: tests open several gateways.
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    if let Some(handle) = HANDLE.get() {
+        return Ok(handle.clone());
+    }
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = HANDLE.get_or_init(|| recorder.handle()).clone();
+    // A second gateway that was opened at the same moment has set it.
+    let _ = metrics::set_global_recorder(recorder);
+    Ok(handle)
+}
+
+fn lock_data(data: &Path) -> Result<File, GatewayError> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(data)
+        .map_err(file_error("cannot make the data directory", data))?;
+    std::fs::set_permissions(data, std::os::unix::fs::PermissionsExt::from_mode(0o700))
+        .map_err(file_error("cannot close the data directory to others", data))?;
+    let path = data.join("gateway.lock");
+    let lock = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(file_error("cannot open", &path))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(std::fs::TryLockError::WouldBlock) => Err(GatewayError::InUse(bytes(data))),
+        Err(std::fs::TryLockError::Error(source)) => Err(file_error("cannot lock", &path)(source)),
+    }
+}
+
+fn gateway_id(data: &Path) -> Result<String, GatewayError> {
+    let path = data.join("gateway.id");
+    match std::fs::read_to_string(&path) {
+        Ok(text) if text.len() == 32 => Ok(text),
+        Ok(_) => Err(GatewayError::File {
+            what: "not a gateway id; restore it from a backup:",
+            path: bytes(&path),
+            source: io::ErrorKind::InvalidData.into(),
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let id = secret::random_hex(16)?;
+            std::fs::write(&path, &id).map_err(file_error("cannot write", &path))?;
+            Ok(id)
+        }
+        Err(error) => Err(file_error("cannot read", &path)(error)),
+    }
+}
+
+fn bytes(path: &Path) -> ByteStr {
+    ByteStr::from(path.as_os_str().as_encoded_bytes())
+}
+
+fn file_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> GatewayError {
+    let path = bytes(path);
+    move |source| GatewayError::File { what, path, source }
+}

@@ -1,0 +1,27 @@
+//! The gateway: one place that knows the fleet.
+//!
+//! ```text
+//!  agents ──WebSocket──> links ──> fleet (who is linked, what they proved) ─┐
+//!                                                                            ├─> scans ──> store (trait; SQLite)
+//!  people, clients ──HTTP──> auth ──> rest  (JSON, OpenAPI, events)  ────────┤
+//!                                └──> pages (server-rendered HTML)   ────────┘
+//! ```
+//!
+//! [`Gateway::open`] opens the data directory, [`Gateway::run`] serves until it is told to stop.
+
+pub mod auth;
+pub mod clock;
+pub mod events;
+pub mod fleet;
+mod gateway;
+mod http;
+mod links;
+mod operations;
+pub mod pages;
+pub mod rest;
+pub mod scans;
+pub mod secret;
+pub mod state;
+pub mod store;
+
+pub use gateway::{Gateway, GatewayError, GatewaySettings, OfflineError, socket_path};

@@ -1,0 +1,129 @@
+//! `/scans`.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use hostler_model::{ByteStr, Role, ScanId, ScanOptions, ScanState};
+use serde::{Deserialize, Serialize};
+
+use super::params::{Body, Id, Params, find_host};
+use super::{ApiError, error::ErrorBody};
+use crate::auth::Principal;
+use crate::scans::StartScan;
+use crate::state::AppState;
+use crate::store::{Change, Page, Scan, ScanError, ScanFilter};
+
+/// What to scan.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewScan {
+    /// Id or name; may be left out when there is one host.
+    #[serde(default)]
+    host: Option<String>,
+    /// Absolute path of a directory the host's owner has granted.
+    root: ByteStr,
+    /// Hash every file again.
+    #[serde(default)]
+    force: bool,
+    /// What to leave out and how to hash.
+    #[serde(default)]
+    options: ScanOptions,
+}
+
+/// The scan that was queued.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct Created {
+    id: ScanId,
+}
+
+/// Start a scan
+#[utoipa::path(post, path = "/scans", request_body = NewScan,
+    responses((status = 201, body = Created), (status = 409, body = ErrorBody), (status = 422, body = ErrorBody)))]
+pub async fn create(
+    State(state): State<AppState>,
+    principal: Principal,
+    Body(new): Body<NewScan>,
+) -> Result<(StatusCode, Json<Created>), ApiError> {
+    principal.require(Role::Operator)?;
+    let host = match &new.host {
+        Some(host) => find_host(&*state.store, host).await?,
+        None => Params::default().one_host(&*state.store).await?,
+    };
+    let mut options = new.options;
+    options.force |= new.force;
+    let scan = state.scans.start(StartScan { host, root: new.root, options, requested_by: principal.name }).await?;
+    Ok((StatusCode::CREATED, Json(Created { id: scan.id })))
+}
+
+/// Scans, newest first
+#[utoipa::path(get, path = "/scans", params(
+    ("host" = Option<String>, Query, description = "only this host: id or name"),
+    ("root" = Option<String>, Query, description = "only this root; percent-encoded bytes"),
+    ("state" = Option<Vec<ScanState>>, Query, description = "only these states; may be repeated"),
+    ("limit" = Option<u32>, Query, description = "1 to 1000, 100 by default"),
+    ("cursor" = Option<String>, Query, description = "`next` of the page before"),
+), responses((status = 200, body = Page<Scan>)))]
+pub async fn list(State(state): State<AppState>, mut params: Params) -> Result<Json<Page<Scan>>, ApiError> {
+    let states = params.all("state")?.iter().map(|s| s.parse().map_err(ApiError::bad_request)).collect::<Result<_, _>>()?;
+    let filter = ScanFilter { host: params.host(&*state.store).await?, root: params.bytes("root"), states };
+    let page = params.page()?;
+    params.end()?;
+    let mut found = state.store.scans(filter, page).await?;
+    for scan in &mut found.items {
+        if let Some(live) = state.scans.live(scan.id) {
+            *scan = live.scan;
+        }
+    }
+    Ok(Json(found))
+}
+
+/// One scan with its counters up to now
+#[utoipa::path(get, path = "/scans/{id}", params(("id" = String, Path)),
+    responses((status = 200, body = Scan), (status = 404, body = ErrorBody)))]
+pub async fn show(State(state): State<AppState>, Id(id): Id<ScanId>) -> Result<Json<Scan>, ApiError> {
+    Ok(Json(state.scans.scan(id).await?))
+}
+
+/// Cancel a scan; one that has ended stays as it is
+#[utoipa::path(post, path = "/scans/{id}/cancel", params(("id" = String, Path)),
+    responses((status = 200, body = Scan), (status = 404, body = ErrorBody)))]
+pub async fn cancel(
+    State(state): State<AppState>,
+    principal: Principal,
+    Id(id): Id<ScanId>,
+) -> Result<Json<Scan>, ApiError> {
+    principal.require(Role::Operator)?;
+    Ok(Json(state.scans.cancel(id).await?))
+}
+
+/// What a scan could not read
+#[utoipa::path(get, path = "/scans/{id}/errors", params(
+    ("id" = String, Path),
+    ("limit" = Option<u32>, Query, description = "1 to 1000, 100 by default"),
+    ("cursor" = Option<String>, Query, description = "`next` of the page before"),
+), responses((status = 200, body = Page<ScanError>), (status = 404, body = ErrorBody)))]
+pub async fn errors(
+    State(state): State<AppState>,
+    Id(id): Id<ScanId>,
+    mut params: Params,
+) -> Result<Json<Page<ScanError>>, ApiError> {
+    let page = params.page()?;
+    params.end()?;
+    Ok(Json(state.store.scan_errors(id, page).await?))
+}
+
+/// What a scan found changed; empty for the first scan of a root
+#[utoipa::path(get, path = "/scans/{id}/changes", params(
+    ("id" = String, Path),
+    ("limit" = Option<u32>, Query, description = "1 to 1000, 100 by default"),
+    ("cursor" = Option<String>, Query, description = "`next` of the page before"),
+), responses((status = 200, body = Page<Change>), (status = 404, body = ErrorBody)))]
+pub async fn changes(
+    State(state): State<AppState>,
+    Id(id): Id<ScanId>,
+    mut params: Params,
+) -> Result<Json<Page<Change>>, ApiError> {
+    let page = params.page()?;
+    params.end()?;
+    Ok(Json(state.store.scan_changes(id, page).await?))
+}

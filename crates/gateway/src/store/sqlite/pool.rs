@@ -1,0 +1,193 @@
+//! One writer thread and a few readers over one database file.
+//!
+//! Writes queue to the writer, which takes as many as wait into one transaction: a flush to disk is shared by all of them.
+//! Each runs in a savepoint of its own, so one that fails undoes only itself. A caller gets its answer after the commit.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use hostler_model::bytestr;
+use rusqlite::functions::FunctionFlags;
+use rusqlite::{Connection, OpenFlags};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use super::{names, schema};
+use crate::store::{Result, StoreError};
+
+/// Writes that may wait; more wait in their callers.
+const QUEUE: usize = 256;
+/// Writes that share one transaction.
+const GROUP: usize = 128;
+/// Reads at the same time; more wait in their callers.
+const READERS: usize = 4;
+
+type Job = Box<dyn FnOnce(&mut Connection) -> Answer + Send>;
+/// Sends the result to the caller; called with the commit's error when it failed.
+type Answer = Box<dyn FnOnce(Option<StoreError>) + Send>;
+
+/// See the module's notes.
+pub struct Pool {
+    writer: Mutex<Option<mpsc::Sender<Job>>>,
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+    readers: Arc<Readers>,
+}
+
+struct Readers {
+    path: PathBuf,
+    permits: Semaphore,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl Pool {
+    /// Opens or makes the database and brings its schema up to date.
+    pub fn open(path: &Path) -> Result<Self> {
+        let mut db = Connection::open(path)?;
+        db.pragma_update(None, "journal_mode", "wal")?;
+        // FULL: what a caller was told is kept survives a power cut.
+        db.pragma_update(None, "synchronous", "full")?;
+        configure(&db)?;
+        schema::migrate(&mut db)?;
+        let (writer, jobs) = mpsc::channel(QUEUE);
+        let thread = std::thread::Builder::new()
+            .name("store-writer".into())
+            .spawn(move || write_loop(db, jobs))
+            .map_err(|source| StoreError::File { path: bytestr::display(path.as_os_str().as_encoded_bytes()).into(), source })?;
+        Ok(Self {
+            writer: Mutex::new(Some(writer)),
+            thread: Mutex::new(Some(thread)),
+            readers: Arc::new(Readers {
+                path: path.into(),
+                permits: Semaphore::new(READERS),
+                idle: Mutex::new(Vec::new()),
+            }),
+        })
+    }
+
+    /// Runs `job` on the writer and returns after its commit.
+    pub async fn write<T, F>(&self, job: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
+        let writer = lock(&self.writer).clone().ok_or(StoreError::Closed)?;
+        let (reply, answer) = oneshot::channel();
+        let job: Job = Box::new(move |db| {
+            let result = in_savepoint(db, job);
+            Box::new(move |commit_error| {
+                // The caller may have given up; the write stands all the same.
+                let _ = reply.send(match commit_error {
+                    Some(error) => Err(error),
+                    None => result,
+                });
+            })
+        });
+        writer.send(job).await.map_err(|_| StoreError::Closed)?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Runs `job` on a reader: it sees the last commit as of its start.
+    pub async fn read<T, F>(&self, job: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
+        let readers = self.readers.clone();
+        let _permit = self.readers.permits.acquire().await.map_err(|_| StoreError::Closed)?;
+        tokio::task::spawn_blocking(move || {
+            let idle = lock(&readers.idle).pop();
+            let mut db = match idle {
+                Some(db) => db,
+                None => open_reader(&readers.path)?,
+            };
+            let result = {
+                let tx = db.transaction()?;
+                job(&tx)
+            };
+            lock(&readers.idle).push(db);
+            result
+        })
+        .await
+        .map_err(|_| StoreError::Closed)?
+    }
+
+    /// Ends the writer after the writes that wait, and folds the log into the database.
+    pub fn close(&self) {
+        drop(lock(&self.writer).take());
+        lock(&self.readers.idle).clear();
+        if let Some(thread) = lock(&self.thread).take() {
+            // The thread's panic was reported when it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn open_reader(path: &Path) -> Result<Connection> {
+    let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    configure(&db)?;
+    Ok(db)
+}
+
+fn configure(db: &Connection) -> Result<()> {
+    db.busy_timeout(Duration::from_secs(10))?;
+    db.pragma_update(None, "foreign_keys", true)?;
+    db.pragma_update(None, "cache_size", -16_384)?;
+    db.pragma_update(None, "temp_store", "memory")?;
+    db.set_prepared_statement_cache_capacity(64);
+    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
+    db.create_scalar_function("name_matches", 2, flags, |context| {
+        Ok(names::matches(context.get_raw(0).as_bytes()?, context.get_raw(1).as_bytes()?))
+    })?;
+    db.create_scalar_function("has_extension", 2, flags, |context| {
+        Ok(names::has_extension(context.get_raw(0).as_bytes()?, context.get_raw(1).as_bytes()?))
+    })?;
+    Ok(())
+}
+
+fn in_savepoint<T>(db: &mut Connection, job: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+    let savepoint = db.savepoint()?;
+    let value = job(&savepoint)?;
+    savepoint.commit()?;
+    Ok(value)
+}
+
+fn write_loop(mut db: Connection, mut jobs: mpsc::Receiver<Job>) {
+    while let Some(first) = jobs.blocking_recv() {
+        if let Err(error) = db.execute_batch("BEGIN IMMEDIATE") {
+            first(&mut db)(Some(error.into()));
+            continue;
+        }
+        let mut answers = vec![first(&mut db)];
+        while answers.len() < GROUP
+            && let Ok(job) = jobs.try_recv()
+        {
+            answers.push(job(&mut db));
+        }
+        let failed = db.execute_batch("COMMIT").err().map(|error| error.to_string());
+        if failed.is_some() {
+            // A full disk leaves the transaction open: without this every later BEGIN would fail.
+            let _ = db.execute_batch("ROLLBACK");
+        }
+        for answer in answers {
+            answer(failed.as_ref().map(|text| {
+                StoreError::Database(rusqlite::Error::SqliteFailure(
+                    rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL),
+                    Some(format!("nothing was written: {text}")),
+                ))
+            }));
+        }
+    }
+    if let Err(error) = db.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)") {
+        tracing::warn!(%error, "the database's log was not folded in; it will be at the next start");
+    }
+}

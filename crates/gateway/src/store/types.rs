@@ -1,0 +1,384 @@
+//! What the store keeps, in the shapes that REST and the pages read.
+
+use hostler_model::{
+    Algorithm, ApiKeyId, ByteStr, ChangeOp, ContentHash, EntryKind, HostId, Role, ScanCounters, ScanId,
+    ScanOptions, ScanState, Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+/// What a host says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct HostFacts {
+    /// The kernel's host name.
+    pub hostname: String,
+    /// `PRETTY_NAME` of os-release.
+    pub os: String,
+    /// `uname -r`.
+    pub kernel: String,
+    /// `uname -m`.
+    pub arch: String,
+    /// Logical processors.
+    pub cpus: u32,
+    /// Physical memory in bytes.
+    pub memory_bytes: u64,
+    /// When the host was started.
+    pub booted_at: Option<Timestamp>,
+    /// The agent's version.
+    pub agent_version: String,
+}
+
+/// The last word on one capability of a host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Capability {
+    /// `files`, ...
+    pub name: String,
+    /// What the probe found.
+    pub state: CapabilityState,
+    /// What was probed, or what is wrong and what to do.
+    pub detail: String,
+    /// When.
+    pub proved_at: Timestamp,
+    /// For files: the granted directories.
+    pub roots: Vec<ByteStr>,
+}
+
+/// What a probe can find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CapabilityState {
+    /// It worked at that time.
+    Proved,
+    /// It is there and did not work.
+    Failed,
+    /// The host has no such thing.
+    NotPresent,
+    /// The host's owner does not allow it.
+    NotGranted,
+}
+
+/// A host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Host {
+    /// Its id.
+    pub id: HostId,
+    /// Its name in the fleet.
+    pub name: String,
+    /// What it said of itself last.
+    pub facts: HostFacts,
+    /// Its capabilities, each with its own age.
+    pub capabilities: Vec<Capability>,
+    /// When it was made known.
+    pub created_at: Timestamp,
+    /// When it last answered.
+    pub last_proof_at: Option<Timestamp>,
+    /// Number of its latest link; each new link has a greater one.
+    pub generation: u64,
+}
+
+/// A directory of a host that has an index.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Root {
+    /// Its host.
+    pub host: HostId,
+    /// The host's name.
+    pub host_name: String,
+    /// Absolute path.
+    pub path: ByteStr,
+    /// The committed generation.
+    pub generation: u64,
+    /// When that was committed.
+    pub indexed_at: Timestamp,
+    /// Regular files.
+    pub files: u64,
+    /// Directories, the root included.
+    pub dirs: u64,
+    /// Sum of the files' sizes.
+    pub bytes: u64,
+}
+
+/// A scan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Scan {
+    /// Its id.
+    pub id: ScanId,
+    /// The host that walks.
+    pub host: HostId,
+    /// The host's name.
+    pub host_name: String,
+    /// Absolute path of the root.
+    pub root: ByteStr,
+    /// Where it is.
+    pub state: ScanState,
+    /// How it was asked for.
+    pub options: ScanOptions,
+    /// Who asked: a user's, a key's or a socket peer's name.
+    pub requested_by: String,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// When the host began.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// What it did.
+    pub counters: ScanCounters,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// The generation it committed.
+    pub generation: Option<u64>,
+    /// True when the root had no index before it, so that its differences are not listed.
+    pub first: bool,
+}
+
+/// Something a scan could not read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct ScanError {
+    /// Relative to the root.
+    pub path: ByteStr,
+    /// `open`, `stat`, `read`, `list` or `enter`.
+    pub operation: String,
+    /// The system's words.
+    pub message: String,
+}
+
+/// One difference a scan found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Change {
+    /// What happened.
+    pub op: ChangeOp,
+    /// To what.
+    pub kind: EntryKind,
+    /// Relative to the root.
+    pub path: ByteStr,
+    /// Size before; `None` when it was not there.
+    pub size_before: Option<u64>,
+    /// Size after; `None` when it is gone.
+    pub size_after: Option<u64>,
+}
+
+/// One indexed entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct IndexedEntry {
+    /// Its host.
+    pub host: HostId,
+    /// The host's name.
+    pub host_name: String,
+    /// The root whose index it is in.
+    pub root: ByteStr,
+    /// Absolute path.
+    pub path: ByteStr,
+    /// What it is.
+    pub kind: EntryKind,
+    /// Bytes; for a directory, the sum of the regular files below it.
+    pub size: u64,
+    /// Regular files below a directory.
+    pub files: Option<u64>,
+    /// Modification time.
+    pub mtime: Timestamp,
+    /// Owner's name, or its number when it has none.
+    pub owner: String,
+    /// Group's name, or its number when it has none.
+    pub group: String,
+    /// Permission bits.
+    pub mode: u32,
+    /// Hard links.
+    pub nlink: u64,
+    /// Inode number.
+    pub ino: u64,
+    /// Device number.
+    pub dev: u64,
+    /// Hash in hex.
+    pub hash: Option<String>,
+    /// How it was hashed.
+    pub algo: Option<Algorithm>,
+}
+
+/// One directory with its entries.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Listing {
+    /// The directory itself.
+    pub dir: IndexedEntry,
+    /// The root's index it is from.
+    pub root: Root,
+    /// One page of its entries; directories carry their rolled-up size and count.
+    pub entries: Page<IndexedEntry>,
+    /// All of its entries.
+    pub total_entries: u64,
+}
+
+/// Files with equal content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct DuplicateGroup {
+    /// Hash in hex.
+    pub hash: String,
+    /// How it was hashed.
+    pub algo: Algorithm,
+    /// Size of each in bytes.
+    pub size: u64,
+    /// Distinct files (inodes).
+    pub copies: u64,
+    /// Names, hard links included.
+    pub names: u64,
+    /// What deleting all copies but one would free: `(copies - 1) * size`.
+    pub reclaimable: u64,
+}
+
+/// All duplicates of a selection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct DuplicateTotals {
+    /// Groups.
+    pub groups: u64,
+    /// Copies beyond the first of each group.
+    pub extra_copies: u64,
+    /// Bytes that deleting them would free.
+    pub reclaimable: u64,
+}
+
+/// A page of a list, and where the next one starts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Page<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// Opaque; `None` at the end.
+    pub next: Option<String>,
+}
+
+/// How entries are sorted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SortKey {
+    /// By name (listings: directories first) or path.
+    #[default]
+    Name,
+    /// By size.
+    Size,
+    /// By number of files below (listings only; elsewhere as by name).
+    Files,
+    /// By modification time.
+    Changed,
+}
+
+/// Which part of a list is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PageRequest {
+    /// At most this many items, 1 to 1000.
+    pub limit: u32,
+    /// Where an earlier page ended.
+    pub cursor: Option<String>,
+}
+
+/// What entries to find. Empty fields do not restrict.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FindQuery {
+    /// Only this host.
+    pub host: Option<HostId>,
+    /// Only below this absolute path.
+    pub below: Option<ByteStr>,
+    /// The name holds this text; ASCII letters in either case. With `*` or `?` in it, the whole name must match the pattern.
+    pub name: Option<ByteStr>,
+    /// The name ends in a dot and one of these, in either case.
+    pub extensions: Vec<String>,
+    /// Only these kinds; empty means all but directories.
+    pub kinds: Vec<EntryKind>,
+    /// At least this many bytes.
+    pub min_size: Option<u64>,
+    /// At most this many bytes.
+    pub max_size: Option<u64>,
+    /// Modified at or after.
+    pub modified_after: Option<Timestamp>,
+    /// Modified before.
+    pub modified_before: Option<Timestamp>,
+    /// Owner's name or number.
+    pub owner: Option<String>,
+    /// The content's hash.
+    pub hash: Option<ContentHash>,
+    /// How to sort.
+    pub sort: SortKey,
+    /// Greatest first.
+    pub descending: bool,
+}
+
+/// Which duplicates.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DuplicateQuery {
+    /// Only this host.
+    pub host: Option<HostId>,
+    /// Only below this absolute path.
+    pub below: Option<ByteStr>,
+    /// Files of at least this many bytes; never less than 1, as empty files free nothing.
+    pub min_size: u64,
+}
+
+/// Which scans.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ScanFilter {
+    /// Only this host.
+    pub host: Option<HostId>,
+    /// Only this root.
+    pub root: Option<ByteStr>,
+    /// Only in these states; empty means all.
+    pub states: Vec<ScanState>,
+}
+
+/// An API key without its secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct ApiKey {
+    /// Its id.
+    pub id: ApiKeyId,
+    /// What its owner calls it.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// The first characters of the key, to tell keys apart.
+    pub hint: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last used (within a minute).
+    pub last_used_at: Option<Timestamp>,
+}
+
+/// A browser's session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// Who signed in.
+    pub name: String,
+    /// What they may do.
+    pub role: Role,
+    /// The token every form must carry.
+    pub csrf: String,
+    /// When it ends.
+    pub expires_at: Timestamp,
+}
+
+/// A user or group of a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// A group, else a user.
+    pub group: bool,
+    /// Numeric id.
+    pub id: u32,
+    /// Name.
+    pub name: String,
+}
+
+/// The end of a scan whose batches are staged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndexCommit {
+    /// The scan.
+    pub scan: ScanId,
+    /// Its host.
+    pub host: HostId,
+    /// The root, with symbolic links resolved.
+    pub root: ByteStr,
+    /// The staged batches hold the whole state: what was there before goes.
+    pub full: bool,
+    /// The generation this makes.
+    pub generation: u64,
+    /// How content was hashed.
+    pub algorithm: Algorithm,
+    /// Names for the numeric owners.
+    pub owners: Vec<Owner>,
+    /// What the scan did.
+    pub counters: ScanCounters,
+    /// When.
+    pub at: Timestamp,
+}
