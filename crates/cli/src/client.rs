@@ -30,7 +30,7 @@ pub struct Client {
 #[derive(Debug)]
 pub enum ClientError {
     /// The gateway's own words.
-    Refused { message: String, hint: Option<String>, status: u16 },
+    Refused { message: String, hint: Option<String> },
     /// It was not reached.
     Unreachable { by: String, source: reqwest::Error },
     /// The answer makes no sense.
@@ -207,7 +207,7 @@ impl Client {
         let body = response.bytes().await.unwrap_or_default();
         Err(match serde_json::from_slice::<ErrorBody>(&body) {
             Ok(ErrorBody { error }) => {
-                ClientError::Refused { message: error.message, hint: error.hint, status: status.as_u16() }
+                ClientError::Refused { message: error.message, hint: error.hint }
             }
             Err(_) => self.strange(format!("status {status} without a message")),
         })

@@ -65,7 +65,7 @@ impl FromStr for ScanState {
 }
 
 /// What to leave out and how to hash.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ScanOptions {
     /// How content is hashed.
@@ -82,20 +82,6 @@ pub struct ScanOptions {
     pub hash_min_size: u64,
     /// Files larger than this many bytes are recorded but not hashed; 0 means no bound.
     pub hash_max_size: u64,
-}
-
-impl Default for ScanOptions {
-    fn default() -> Self {
-        Self {
-            algorithm: Algorithm::default(),
-            force: false,
-            excludes: Vec::new(),
-            one_file_system: false,
-            snapshots: false,
-            hash_min_size: 0,
-            hash_max_size: 0,
-        }
-    }
 }
 
 /// What a scan has done so far, or did.

@@ -62,7 +62,7 @@ pub fn parse(text: &str) -> Result<u64, String> {
 fn exact(number: f64, factor: f64) -> Option<u64> {
     let bytes = (number * factor).round();
     // 2^63: above it the store's signed integers end.
-    (bytes >= 0.0 && bytes < 9_223_372_036_854_775_808.0).then_some(bytes as u64)
+    (0.0..9_223_372_036_854_775_808.0).contains(&bytes).then_some(bytes as u64)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// What a host says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(default)]
 pub struct HostFacts {
     /// The kernel's host name.
     pub hostname: String,

@@ -1,0 +1,3 @@
+//! The real binary on real directories.
+
+mod smoke;
