@@ -7,7 +7,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hostler_files::{ManifestError, ManifestStore};
 use hostler_link::handshake::PROTOCOL;
-use hostler_link::{DialError, Hello, LinkError, Settings, Token, UnixError, UnixServer, dial, gateway_peer, serve, stdio};
+use hostler_link::{
+    DialError, Hello, LinkError, Settings, Token, UnixError, UnixServer, dial, gateway_peer, serve, stdio,
+};
 use hostler_model::{ByteStr, HostId};
 use tokio_util::sync::CancellationToken;
 

@@ -87,7 +87,10 @@ fn prove(roots: &[PathBuf]) -> (v1::CapabilityState, String) {
         }
     }
     let count = roots.len();
-    (State::CAPABILITY_STATE_PROVED, format!("listed {count} granted {}", if count == 1 { "directory" } else { "directories" }))
+    (
+        State::CAPABILITY_STATE_PROVED,
+        format!("listed {count} granted {}", if count == 1 { "directory" } else { "directories" }),
+    )
 }
 
 fn resolve(path: &Path, roots: &[PathBuf]) -> Result<PathBuf, ConnectError> {
@@ -95,12 +98,16 @@ fn resolve(path: &Path, roots: &[PathBuf]) -> Result<PathBuf, ConnectError> {
     if !path.is_absolute() {
         return Err(ConnectError::invalid_argument(format!("{shown} is not an absolute path")));
     }
-    let granted = |path: &Path| roots.iter().any(|root| std::fs::canonicalize(root).is_ok_and(|root| path.starts_with(root)));
+    let granted =
+        |path: &Path| roots.iter().any(|root| std::fs::canonicalize(root).is_ok_and(|root| path.starts_with(root)));
     let refuse = || {
         let list: Vec<String> =
             roots.iter().map(|r| ByteStr::from(r.as_os_str().as_bytes()).display().into_owned()).collect();
-        let granted = if list.is_empty() { "grants no directory".into() } else { format!("grants {}", list.join(", ")) };
-        ConnectError::permission_denied(format!("{shown} is not granted: this host {granted}. Its owner sets files.roots in agent.toml"))
+        let granted =
+            if list.is_empty() { "grants no directory".into() } else { format!("grants {}", list.join(", ")) };
+        ConnectError::permission_denied(format!(
+            "{shown} is not granted: this host {granted}. Its owner sets files.roots in agent.toml"
+        ))
     };
     match std::fs::canonicalize(path) {
         // What lies outside the grant is not told apart: not even whether it exists.
@@ -271,7 +278,8 @@ fn options(request: &v1::ScanRequest) -> Result<ScanOptions, ConnectError> {
         code => u8::try_from(code).ok().and_then(Algorithm::from_code),
     };
     Ok(ScanOptions {
-        algorithm: algorithm.ok_or_else(|| ConnectError::invalid_argument("this agent does not know that hash algorithm"))?,
+        algorithm: algorithm
+            .ok_or_else(|| ConnectError::invalid_argument("this agent does not know that hash algorithm"))?,
         force: request.force,
         excludes: request.excludes.clone(),
         one_file_system: request.one_file_system,
@@ -333,7 +341,13 @@ impl ScanSink for Sink {
         self.batch.dir(path, op, entry);
         self.flush_when_full()
     }
-    fn entry(&mut self, dir: &[u8], name: &[u8], op: Option<ChangeOp>, entry: Option<&Entry>) -> Result<(), SinkClosed> {
+    fn entry(
+        &mut self,
+        dir: &[u8],
+        name: &[u8],
+        op: Option<ChangeOp>,
+        entry: Option<&Entry>,
+    ) -> Result<(), SinkClosed> {
         self.batch.entry(dir, name, op, entry);
         self.flush_when_full()
     }

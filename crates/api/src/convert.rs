@@ -207,7 +207,11 @@ fn op_from_code(code: u32) -> Result<Option<ChangeOp>, InvalidMessage> {
 }
 
 fn is_name(name: &[u8]) -> bool {
-    !name.is_empty() && name.len() <= 255 && name != b"." && name != b".." && !name.iter().any(|b| matches!(b, 0 | b'/'))
+    !name.is_empty()
+        && name.len() <= 255
+        && name != b"."
+        && name != b".."
+        && !name.iter().any(|b| matches!(b, 0 | b'/'))
 }
 
 fn is_relative(path: &[u8]) -> bool {

@@ -9,7 +9,13 @@ use hostler_model::{Algorithm, ApiKeyId, Role, ScanId, ScanState, size};
 
 /// One agent per host, one gateway for the fleet
 #[derive(Parser)]
-#[command(name = "hostler", version, propagate_version = true, subcommand_required = true, arg_required_else_help = true)]
+#[command(
+    name = "hostler",
+    version,
+    propagate_version = true,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
 #[command(after_help = "Start with `hostler up`, then `hostler scan PATH`.")]
 pub struct Cli {
     #[command(subcommand)]

@@ -42,7 +42,9 @@ impl ClientError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Refused { hint, .. } => hint.clone(),
-            Self::Unreachable { .. } => Some("start one with `hostler up`, or name one with --gateway URL --key KEY".into()),
+            Self::Unreachable { .. } => {
+                Some("start one with `hostler up`, or name one with --gateway URL --key KEY".into())
+            }
             Self::Strange { .. } => None,
         }
     }
@@ -118,7 +120,9 @@ impl Client {
         match &connection.gateway {
             Some(url) => {
                 if !url.starts_with("http://") {
-                    anyhow::bail!("--gateway {url}: give a URL such as http://127.0.0.1:7440 (this version speaks no TLS)");
+                    anyhow::bail!(
+                        "--gateway {url}: give a URL such as http://127.0.0.1:7440 (this version speaks no TLS)"
+                    );
                 }
                 let base = url.trim_end_matches('/').to_owned();
                 Ok(Self { http: builder.build()?, reached_by: base.clone(), base, key })
@@ -206,9 +210,7 @@ impl Client {
         }
         let body = response.bytes().await.unwrap_or_default();
         Err(match serde_json::from_slice::<ErrorBody>(&body) {
-            Ok(ErrorBody { error }) => {
-                ClientError::Refused { message: error.message, hint: error.hint }
-            }
+            Ok(ErrorBody { error }) => ClientError::Refused { message: error.message, hint: error.hint },
             Err(_) => self.strange(format!("status {status} without a message")),
         })
     }

@@ -36,6 +36,8 @@ fn base(variable: &str, below_home: &str) -> Result<PathBuf> {
     let set = std::env::var_os(variable).map(PathBuf::from).filter(|dir| dir.is_absolute());
     match set {
         Some(dir) => Ok(dir),
-        None => Ok(home().with_context(|| format!("neither {variable} nor HOME is set; use --data DIR"))?.join(below_home)),
+        None => {
+            Ok(home().with_context(|| format!("neither {variable} nor HOME is set; use --data DIR"))?.join(below_home))
+        }
     }
 }

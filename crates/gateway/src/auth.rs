@@ -79,11 +79,7 @@ async fn identify(state: &AppState, parts: &Parts) -> Result<Option<Principal>, 
     if let Some(LocalPeer { uid }) = parts.extensions.get() {
         let own = rustix::process::geteuid().as_raw();
         if *uid == own || *uid == 0 {
-            return Ok(Some(Principal {
-                name: format!("uid {uid} (local socket)"),
-                role: Role::Admin,
-                csrf: None,
-            }));
+            return Ok(Some(Principal { name: format!("uid {uid} (local socket)"), role: Role::Admin, csrf: None }));
         }
     }
     if let Some(key) = presented_key(&parts.headers) {
@@ -125,14 +121,19 @@ fn session_token(headers: &HeaderMap) -> Option<&str> {
 pub async fn for_rest(State(state): State<AppState>, request: Request, next: Next) -> Result<Response, ApiError> {
     let (mut parts, body) = request.into_parts();
     let principal = identify(&state, &parts).await?.ok_or_else(|| {
-        ApiError::unauthorized("no API key, session or local socket peer")
-            .hint("make a key with `hostler api-keys create NAME --role viewer` and send it as `Authorization: Bearer KEY`")
+        ApiError::unauthorized("no API key, session or local socket peer").hint(
+            "make a key with `hostler api-keys create NAME --role viewer` and send it as `Authorization: Bearer KEY`",
+        )
     })?;
     let changes = !matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS);
     let token = parts.headers.get("x-csrf-token").and_then(|v| v.to_str().ok()).unwrap_or_default();
     if changes && !principal.csrf_matches(token) {
-        return Err(ApiError::new(StatusCode::FORBIDDEN, "csrf", "the request does not carry its session's CSRF token")
-            .hint("send it in the header x-csrf-token, or use an API key"));
+        return Err(ApiError::new(
+            StatusCode::FORBIDDEN,
+            "csrf",
+            "the request does not carry its session's CSRF token",
+        )
+        .hint("send it in the header x-csrf-token, or use an API key"));
     }
     parts.extensions.insert(principal);
     Ok(next.run(Request::from_parts(parts, body)).await)

@@ -64,7 +64,9 @@ pub enum GatewayError {
         source: io::Error,
     },
     /// Plain HTTP beyond loopback.
-    #[error("{0} is reachable from other machines, and this would be plain HTTP: keys and names could be read on the way. Put a TLS proxy in front and listen on 127.0.0.1, or type --insecure-http")]
+    #[error(
+        "{0} is reachable from other machines, and this would be plain HTTP: keys and names could be read on the way. Put a TLS proxy in front and listen on 127.0.0.1, or type --insecure-http"
+    )]
     Insecure(SocketAddr),
     /// The store.
     #[error(transparent)]

@@ -34,7 +34,8 @@ async fn admit(state: &AppState, headers: &HeaderMap) -> Result<(Hello, Welcome)
     };
     let known = state.store.host_by_token(secret::hash(hello.token.expose())).await.map_err(broken)?;
     if known != Some(hello.host) {
-        let mut refusal = Refusal::new(StatusCode::UNAUTHORIZED, "bad_token", "this gateway does not know the host's token");
+        let mut refusal =
+            Refusal::new(StatusCode::UNAUTHORIZED, "bad_token", "this gateway does not know the host's token");
         refusal.hint = "the host was removed, or its data directory belongs to another gateway".into();
         return Err(refusal);
     }

@@ -16,9 +16,7 @@ use connectrpc::client::CallOptions;
 use connectrpc::{ConnectError, ErrorCode};
 use hostler_api::{index_ops, v1};
 use hostler_link::LinkClient;
-use hostler_model::{
-    Algorithm, ByteStr, HostId, IndexOp, ScanCounters, ScanId, ScanOptions, ScanState,
-};
+use hostler_model::{Algorithm, ByteStr, HostId, IndexOp, ScanCounters, ScanId, ScanOptions, ScanState};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -342,7 +340,8 @@ impl Inner {
         self.store.commit_index(commit).await?;
         let files = v1::FilesServiceClient::new(client.clone(), client.config());
         let request = v1::PromoteRequest { root: root.into_bytes(), generation, ..Default::default() };
-        if let Err(error) = files.promote_with_options(request, CallOptions::default().with_timeout(CALL_TIMEOUT)).await {
+        if let Err(error) = files.promote_with_options(request, CallOptions::default().with_timeout(CALL_TIMEOUT)).await
+        {
             tracing::info!(scan = %scan.id, %error, "the host was not told of the commit; its next scan will be");
         }
         Ok(())
@@ -514,7 +513,8 @@ mod tests {
     fn time_left_comes_from_the_rate() {
         let mut rates = Rates::default();
         let start = Instant::now();
-        let counters = |files| ScanCounters { files, expected_files: 1000, hashed_bytes: files * 10, ..Default::default() };
+        let counters =
+            |files| ScanCounters { files, expected_files: 1000, hashed_bytes: files * 10, ..Default::default() };
         assert_eq!(rates.add(start, &counters(0)), ScanRate::default());
         let rate = rates.add(start + Duration::from_secs(2), &counters(200));
         assert_eq!((rate.files_per_second, rate.bytes_per_second), (100.0, 1000.0));

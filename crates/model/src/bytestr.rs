@@ -208,9 +208,9 @@ impl<'de> Deserialize<'de> for ByteStr {
                 if wtf8.contains(&0) {
                     return Err(E::custom("a path cannot hold a NUL character"));
                 }
-                unescape_surrogates(wtf8).map(ByteStr).ok_or_else(|| {
-                    E::custom("a lone surrogate outside U+DC80 to U+DCFF stands for no byte of a path")
-                })
+                unescape_surrogates(wtf8)
+                    .map(ByteStr)
+                    .ok_or_else(|| E::custom("a lone surrogate outside U+DC80 to U+DCFF stands for no byte of a path"))
             }
         }
         // serde_json gives lone surrogates to `deserialize_bytes` in their WTF-8 form, ED A0 80 to ED BF BF.

@@ -28,7 +28,14 @@ async fn list(args: HostsList) -> Result<()> {
     let rows = output::parse::<Host>(&items)?.into_iter().map(|h| {
         let capabilities: Vec<String> =
             h.capabilities.iter().map(|c| format!("{}: {}", c.name, c.state.replace('_', " "))).collect();
-        vec![h.name, state(h.linked), output::ago(h.last_proof_at), capabilities.join(", "), h.facts.os, h.id.to_string()]
+        vec![
+            h.name,
+            state(h.linked),
+            output::ago(h.last_proof_at),
+            capabilities.join(", "),
+            h.facts.os,
+            h.id.to_string(),
+        ]
     });
     output::table(&["NAME", "LINK", "LAST PROOF", "CAPABILITIES", "SYSTEM", "ID"], rows)
 }
@@ -54,7 +61,13 @@ async fn show(args: HostRef) -> Result<()> {
     println!("\nCapabilities");
     let rows = host.capabilities.iter().map(|c| {
         let roots: Vec<String> = c.roots.iter().map(ToString::to_string).collect();
-        vec![c.name.clone(), c.state.replace('_', " "), output::ago(Some(c.proved_at)), c.detail.clone(), roots.join(", ")]
+        vec![
+            c.name.clone(),
+            c.state.replace('_', " "),
+            output::ago(Some(c.proved_at)),
+            c.detail.clone(),
+            roots.join(", "),
+        ]
     });
     output::table(&["NAME", "STATE", "PROVED", "HOW", "GRANTED"], rows)?;
     let mut query = Query::default();

@@ -124,10 +124,19 @@ fn show(bar: &ProgressBar, update: &ScanUpdate) {
     bar.set_position(c.files);
     let mut text = match update.state {
         ScanState::Queued => "waits for the host's running scan".to_owned(),
-        _ => format!("{} files, {}, {} hashed", size::grouped(c.files), size::human(c.bytes), size::human(c.hashed_bytes)),
+        _ => format!(
+            "{} files, {}, {} hashed",
+            size::grouped(c.files),
+            size::human(c.bytes),
+            size::human(c.hashed_bytes)
+        ),
     };
     if let Some(rate) = &update.rate {
-        text += &format!(", {} files/s, {}/s", size::grouped(rate.files_per_second as u64), size::human(rate.bytes_per_second as u64));
+        text += &format!(
+            ", {} files/s, {}/s",
+            size::grouped(rate.files_per_second as u64),
+            size::human(rate.bytes_per_second as u64)
+        );
         if let Some(left) = rate.seconds_left {
             text += &format!(", about {} left", time::age(left));
         }

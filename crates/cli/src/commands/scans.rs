@@ -44,8 +44,7 @@ async fn list(args: ScansList) -> Result<()> {
             s.id.to_string(),
         ]
     });
-    let header =
-        ["STATE", "ASKED FOR", "TOOK", ">FILES", ">SIZE", "CHANGES", ">ERRORS", "HOST", "ROOT", "ID"];
+    let header = ["STATE", "ASKED FOR", "TOOK", ">FILES", ">SIZE", "CHANGES", ">ERRORS", "HOST", "ROOT", "ID"];
     output::table(&header, rows)
 }
 
@@ -85,9 +84,8 @@ async fn show(args: ScanRef) -> Result<()> {
     }
     if !errors.is_empty() {
         println!("\nErrors");
-        let rows = output::parse::<ScanError>(&errors)?
-            .into_iter()
-            .map(|e| vec![e.operation, e.message, e.path.to_string()]);
+        let rows =
+            output::parse::<ScanError>(&errors)?.into_iter().map(|e| vec![e.operation, e.message, e.path.to_string()]);
         output::table(&["OPERATION", "WHY", "PATH"], rows)?;
         more(scan.counters.errors, errors.len())?;
     }
@@ -118,7 +116,15 @@ pub fn summary(scan: &Scan) -> Result<()> {
         ("Root", scan.root.to_string()),
         ("Asked for", format!("{} by {}", output::ago(Some(scan.created_at)), scan.requested_by)),
         ("Took", took(scan)),
-        ("Seen", format!("{} files in {} directories, {}", size::grouped(c.files), size::grouped(c.dirs), size::human(c.bytes))),
+        (
+            "Seen",
+            format!(
+                "{} files in {} directories, {}",
+                size::grouped(c.files),
+                size::grouped(c.dirs),
+                size::human(c.bytes)
+            ),
+        ),
         ("Hashed", format!("{} files, {}", size::grouped(c.hashed_files), size::human(c.hashed_bytes))),
         ("Changes", changes(scan)),
         ("Errors", size::grouped(c.errors)),

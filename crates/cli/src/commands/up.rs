@@ -15,12 +15,9 @@ use crate::dirs;
 pub async fn run(args: Up) -> Result<()> {
     let stop = stop_on_signals()?;
     let data = dirs::data(args.data)?;
-    let gateway = Gateway::open(GatewaySettings {
-        data: data.clone(),
-        listen: args.listen,
-        insecure_http: args.insecure_http,
-    })
-    .await?;
+    let gateway =
+        Gateway::open(GatewaySettings { data: data.clone(), listen: args.listen, insecure_http: args.insecure_http })
+            .await?;
     let agent_data = data.join("agent");
     let (policy, policy_source) = policy(&agent_data)?;
     let agent = Agent::open(AgentSettings { data: agent_data, policy: policy.clone() })?;
@@ -34,7 +31,8 @@ pub async fn run(args: Up) -> Result<()> {
 
     let socket = agent.serve_socket(stop.clone()).await?;
     let agent_stop = CancellationToken::new();
-    let following = tokio::spawn(agent.follow_gateway(GatewayLink { url, token: Token::new(token)? }, agent_stop.clone()));
+    let following =
+        tokio::spawn(agent.follow_gateway(GatewayLink { url, token: Token::new(token)? }, agent_stop.clone()));
     gateway.run(stop).await;
     // After the gateway: its scans end over the link.
     agent_stop.cancel();
@@ -96,12 +94,8 @@ fn host_name() -> String {
 }
 
 fn announce(gateway: &Gateway, link: &str, policy: &Policy, source: &str, data: &Path) {
-    let roots: Vec<String> = policy
-        .files
-        .roots
-        .iter()
-        .map(|root| ByteStr::from(root.as_os_str().as_encoded_bytes()).to_string())
-        .collect();
+    let roots: Vec<String> =
+        policy.files.roots.iter().map(|root| ByteStr::from(root.as_os_str().as_encoded_bytes()).to_string()).collect();
     let granted = if roots.is_empty() { "nothing".into() } else { roots.join(", ") };
     println!("Hostler {} is up: {}", env!("CARGO_PKG_VERSION"), gateway.url());
     println!("  Sign in   {link}");

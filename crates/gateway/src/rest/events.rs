@@ -23,7 +23,8 @@ pub async fn stream(
     params.end()?;
     // Readers who come late see what runs now.
     let running = state.scans.active().into_iter().map(|update| Ok(Event::Scan(Box::new(update))));
-    let events = stream::iter(running).chain(BroadcastStream::new(state.events.subscribe())).map(|event| Ok(encode(event)));
+    let events =
+        stream::iter(running).chain(BroadcastStream::new(state.events.subscribe())).map(|event| Ok(encode(event)));
     let stopping = state.stopping.clone();
     let events = events.take_until(async move { stopping.cancelled().await });
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))))

@@ -34,7 +34,9 @@ use crate::store::{
 pub async fn find(State(state): State<AppState>, mut params: Params) -> Result<Json<Page<IndexedEntry>>, ApiError> {
     let instant = |text: &str| match time::parse_age(text) {
         Ok(seconds) => Ok(Timestamp::from_micros(clock::now().micros() - seconds as i64 * 1_000_000)),
-        Err(_) => Timestamp::parse(text).map_err(|_| format!("{text:?} is neither an age such as 7d nor an RFC 3339 time")),
+        Err(_) => {
+            Timestamp::parse(text).map_err(|_| format!("{text:?} is neither an age such as 7d nor an RFC 3339 time"))
+        }
     };
     let query = FindQuery {
         host: params.host(&*state.store).await?,
@@ -127,7 +129,9 @@ fn kind(text: &str) -> Result<EntryKind, ApiError> {
     [EntryKind::File, EntryKind::Dir, EntryKind::Symlink, EntryKind::Other]
         .into_iter()
         .find(|k| k.word() == text)
-        .ok_or_else(|| ApiError::bad_request(format!("query parameter kind: {text:?} is not file, dir, symlink or other")))
+        .ok_or_else(|| {
+            ApiError::bad_request(format!("query parameter kind: {text:?} is not file, dir, symlink or other"))
+        })
 }
 
 fn sort(params: &mut Params) -> Result<SortKey, ApiError> {

@@ -1,8 +1,8 @@
 //! What the store keeps, in the shapes that REST and the pages read.
 
 use hostler_model::{
-    Algorithm, ApiKeyId, ByteStr, ChangeOp, ContentHash, EntryKind, HostId, Role, ScanCounters, ScanId,
-    ScanOptions, ScanState, Timestamp,
+    Algorithm, ApiKeyId, ByteStr, ChangeOp, ContentHash, EntryKind, HostId, Role, ScanCounters, ScanId, ScanOptions,
+    ScanState, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 

@@ -19,12 +19,14 @@ pub const ENTRY_COLUMNS: &str = "hosts.id AS host_id, hosts.name AS host_name, r
     (SELECT name FROM owners WHERE host_id = hosts.id AND is_group = 1 AND id = e.gid) AS grp";
 
 /// Rows of `files`, as `e` wants them.
-pub const FILE_ROWS: &str = "SELECT dirs.root_id, files.dir_id, dirs.path AS dir_path, files.name, files.kind, files.size,
+pub const FILE_ROWS: &str =
+    "SELECT dirs.root_id, files.dir_id, dirs.path AS dir_path, files.name, files.kind, files.size,
     NULL AS files, files.mtime_ns, files.dev, files.ino, files.nlink, files.mode, files.uid, files.gid, files.hash
     FROM files JOIN dirs ON dirs.id = files.dir_id";
 
 /// Rows of `dirs` (`d`, below `p`), as `e` wants them.
-pub const DIR_ROWS: &str = "SELECT d.root_id, p.id AS dir_id, p.path AS dir_path, d.name, 2 AS kind, d.total_bytes AS size,
+pub const DIR_ROWS: &str =
+    "SELECT d.root_id, p.id AS dir_id, p.path AS dir_path, d.name, 2 AS kind, d.total_bytes AS size,
     d.total_files AS files, d.mtime_ns, d.dev, d.ino, d.nlink, d.mode, d.uid, d.gid, NULL AS hash
     FROM dirs AS d JOIN dirs AS p ON p.id = d.parent_id";
 
@@ -40,8 +42,7 @@ pub fn roots(db: &Connection, host: Option<HostId>) -> Result<Vec<Root>> {
     let mut query = db.prepare_cached(&format!(
         "{ROOTS} WHERE ?1 IS NULL OR roots.host_id = ?1 ORDER BY hosts.name, hosts.id, roots.path"
     ))?;
-    let roots =
-        query.query_map([host.map(|h| h.to_string())], root_from_row)?.collect::<rusqlite::Result<_>>()?;
+    let roots = query.query_map([host.map(|h| h.to_string())], root_from_row)?.collect::<rusqlite::Result<_>>()?;
     Ok(roots)
 }
 
@@ -83,7 +84,8 @@ fn entry_sql(rows: &str, condition: &str) -> String {
 }
 
 /// The root directory itself has no parent to be listed by.
-const TOP_ROW: &str = "SELECT d.root_id, d.id AS dir_id, x'' AS dir_path, x'' AS name, 2 AS kind, d.total_bytes AS size,
+const TOP_ROW: &str =
+    "SELECT d.root_id, d.id AS dir_id, x'' AS dir_path, x'' AS name, 2 AS kind, d.total_bytes AS size,
     d.total_files AS files, d.mtime_ns, d.dev, d.ino, d.nlink, d.mode, d.uid, d.gid, NULL AS hash
     FROM dirs AS d WHERE d.path = x''";
 

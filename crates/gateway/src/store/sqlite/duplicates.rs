@@ -45,10 +45,7 @@ pub fn groups(db: &Connection, query: &DuplicateQuery, page: &PageRequest) -> Re
     if let Some(text) = &page.cursor {
         let first = values.len() + 1;
         values.extend(cursor::decode(text, 2)?);
-        sql.push_str(&format!(
-            " AND (reclaimable < ?{first} OR (reclaimable = ?{first} AND hash > ?{}))",
-            first + 1
-        ));
+        sql.push_str(&format!(" AND (reclaimable < ?{first} OR (reclaimable = ?{first} AND hash > ?{}))", first + 1));
     }
     values.push((i64::from(page.limit) + 1).into());
     sql.push_str(&format!(" ORDER BY reclaimable DESC, hash LIMIT ?{}", values.len()));

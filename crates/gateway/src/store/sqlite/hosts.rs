@@ -45,9 +45,8 @@ pub fn next_generation(db: &Connection, id: HostId, agent_knows: u64) -> Result<
 }
 
 pub fn proved(db: &Connection, id: HostId, at: Timestamp) -> Result<()> {
-    let changed = db
-        .prepare_cached("UPDATE hosts SET last_proof_at = ? WHERE id = ?")?
-        .execute((at.micros(), id.to_string()))?;
+    let changed =
+        db.prepare_cached("UPDATE hosts SET last_proof_at = ? WHERE id = ?")?.execute((at.micros(), id.to_string()))?;
     if changed == 0 { Err(unknown(id)) } else { Ok(()) }
 }
 

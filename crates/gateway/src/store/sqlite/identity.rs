@@ -10,22 +10,13 @@ use crate::store::{ApiKey, Result, Session, StoreError};
 pub const KEY_USE_RESOLUTION_SECONDS: u64 = 60;
 
 pub fn create_key(db: &Connection, key: &ApiKey, key_hash: [u8; 32]) -> Result<()> {
-    let taken = db
-        .prepare_cached("SELECT 1 FROM api_keys WHERE name = ?")?
-        .query_row([&key.name], |_| Ok(()))
-        .optional()?;
+    let taken =
+        db.prepare_cached("SELECT 1 FROM api_keys WHERE name = ?")?.query_row([&key.name], |_| Ok(())).optional()?;
     if taken.is_some() {
         return Err(StoreError::Exists { what: "an API key", name: key.name.clone() });
     }
     db.prepare_cached("INSERT INTO api_keys (id, name, role, hint, key_hash, created_at) VALUES (?, ?, ?, ?, ?, ?)")?
-        .execute((
-            key.id.to_string(),
-            &key.name,
-            key.role.word(),
-            &key.hint,
-            key_hash,
-            key.created_at.micros(),
-        ))?;
+        .execute((key.id.to_string(), &key.name, key.role.word(), &key.hint, key_hash, key.created_at.micros()))?;
     Ok(())
 }
 
@@ -56,8 +47,11 @@ pub fn revoke_key(db: &Connection, id: ApiKeyId) -> Result<()> {
 }
 
 pub fn create_link(db: &Connection, token_hash: [u8; 32], role: Role, expires_at: Timestamp) -> Result<()> {
-    db.prepare_cached("INSERT INTO sign_in_links VALUES (?, ?, ?)")?
-        .execute((token_hash, role.word(), expires_at.micros()))?;
+    db.prepare_cached("INSERT INTO sign_in_links VALUES (?, ?, ?)")?.execute((
+        token_hash,
+        role.word(),
+        expires_at.micros(),
+    ))?;
     Ok(())
 }
 

@@ -16,9 +16,9 @@ pub fn matches(name: &[u8], pattern: &[u8]) -> bool {
 
 /// True when `name` ends in a dot and `extension`, with something before the dot.
 pub fn has_extension(name: &[u8], extension: &[u8]) -> bool {
-    name.len().checked_sub(extension.len() + 1).is_some_and(|dot| {
-        dot > 0 && name[dot] == b'.' && name[dot + 1..].eq_ignore_ascii_case(extension)
-    })
+    name.len()
+        .checked_sub(extension.len() + 1)
+        .is_some_and(|dot| dot > 0 && name[dot] == b'.' && name[dot + 1..].eq_ignore_ascii_case(extension))
 }
 
 /// Linear in practice, `name.len() * pattern.len()` at worst: only the last star is ever tried again.

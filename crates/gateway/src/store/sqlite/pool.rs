@@ -52,7 +52,10 @@ impl Pool {
         let thread = std::thread::Builder::new()
             .name("store-writer".into())
             .spawn(move || write_loop(db, jobs))
-            .map_err(|source| StoreError::File { path: bytestr::display(path.as_os_str().as_encoded_bytes()).into(), source })?;
+            .map_err(|source| StoreError::File {
+                path: bytestr::display(path.as_os_str().as_encoded_bytes()).into(),
+                source,
+            })?;
         Ok(Self {
             writer: Mutex::new(Some(writer)),
             thread: Mutex::new(Some(thread)),

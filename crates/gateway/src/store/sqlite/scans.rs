@@ -68,8 +68,7 @@ pub fn list(db: &Connection, filter: &ScanFilter, page: &PageRequest) -> Result<
     sql.push_str(" ORDER BY scans.created_at DESC, scans.id DESC LIMIT ?");
     values.push((i64::from(page.limit) + 1).into());
     let mut query = db.prepare_cached(&sql)?;
-    let mut items: Vec<Scan> =
-        query.query_map(params_from_iter(values), from_row)?.collect::<rusqlite::Result<_>>()?;
+    let mut items: Vec<Scan> = query.query_map(params_from_iter(values), from_row)?.collect::<rusqlite::Result<_>>()?;
     let more = items.len() > page.limit as usize;
     items.truncate(page.limit as usize);
     let next = items
@@ -80,9 +79,8 @@ pub fn list(db: &Connection, filter: &ScanFilter, page: &PageRequest) -> Result<
 }
 
 pub fn started(db: &Connection, id: ScanId, root: &ByteStr, first: bool, at: Timestamp) -> Result<()> {
-    db.prepare_cached("UPDATE scans SET state = 'running', root = ?, first = ?, started_at = ? WHERE id = ?")?.execute(
-        (root.as_bytes(), first, at.micros(), id.to_string()),
-    )?;
+    db.prepare_cached("UPDATE scans SET state = 'running', root = ?, first = ?, started_at = ? WHERE id = ?")?
+        .execute((root.as_bytes(), first, at.micros(), id.to_string()))?;
     Ok(())
 }
 
