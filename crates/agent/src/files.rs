@@ -265,9 +265,10 @@ fn refusal(failure: &ScanFailure) -> ConnectError {
     match failure {
         ScanFailure::Cancelled => ConnectError::canceled(text),
         ScanFailure::RootMissing { .. } => ConnectError::not_found(text),
-        ScanFailure::NotADirectory { .. } | ScanFailure::BadExclude { .. } | ScanFailure::BadGeneration { .. } => {
-            ConnectError::invalid_argument(text)
-        }
+        ScanFailure::NotADirectory { .. }
+        | ScanFailure::NothingStored { .. }
+        | ScanFailure::BadExclude { .. }
+        | ScanFailure::BadGeneration { .. } => ConnectError::invalid_argument(text),
         _ => ConnectError::internal(text),
     }
 }

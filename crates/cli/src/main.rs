@@ -31,11 +31,20 @@ fn main() -> ExitCode {
 }
 
 fn fail(error: &anyhow::Error) -> ExitCode {
-    eprintln!("{}: {error:#}", output::paint_error("error"));
+    eprintln!("{}: {}", output::paint_error("error"), explain(error));
     if let Some(hint) = error.downcast_ref::<client::ClientError>().and_then(client::ClientError::hint) {
         eprintln!("{}: {hint}", output::paint_hint("hint"));
     }
     ExitCode::FAILURE
+}
+
+/// The error and its causes, without those that the text before already holds.
+fn explain(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |text, cause| match text.contains(&cause) {
+        _ if text.is_empty() => cause,
+        true => text,
+        false => format!("{text}: {cause}"),
+    })
 }
 
 /// `hostler files find | head` ends quietly.

@@ -36,6 +36,10 @@ pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Re
     table.load_style(comfy_table::presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(header.iter().map(|h| h.trim_start_matches('>')));
     table.add_rows(rows);
+    if table.is_empty() {
+        eprintln!("Nothing found.");
+        return Ok(());
+    }
     for (i, name) in header.iter().enumerate() {
         if let Some(column) = table.column_mut(i) {
             column.set_padding((0, 2));

@@ -27,13 +27,13 @@ pub fn count_files(root: OwnedFd, entry: &Entry, progress: &Progress, cancel: &C
         // Without a handle the directory could not be opened again on the way back: its rest is not counted.
         let opened = chain.fd().filter(|_| more).map(|dir| open(dir, &name));
         match opened {
-            Some(Ok((fd, entry))) => {
+            Some(Ok((fd, entry))) if chain.leads_to_pseudo(&fd, &entry) == Ok(false) => {
                 chain.push(&name, fd, &entry);
                 let (subdirs, count) = list(&chain, &mut listing);
                 pending.push(subdirs);
                 files += count;
             }
-            Some(Err(_)) => {}
+            Some(_) => {}
             None => {
                 pending.pop();
                 let _ = chain.pop();

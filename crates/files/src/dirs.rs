@@ -10,6 +10,7 @@ use hostler_model::Entry;
 use rustix::io::Errno;
 
 use crate::faults::{self, Call};
+use crate::pseudo::is_pseudo;
 use crate::stat::{entry_of, open_dir};
 
 /// Open directory handles of one walk, the root's not counted. A process has 1,024 by default, and several walks may
@@ -52,6 +53,15 @@ impl DirChain {
     /// The deepest directory's handle; `None` when it could not be opened again.
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.levels.last().and_then(|level| level.fd.as_ref()).map(AsFd::as_fd)
+    }
+
+    /// True when `fd`, a subdirectory of the deepest one that has `entry` open, is the top of a filesystem that stores
+    /// nothing. Asks the kernel only where the device changes.
+    pub fn leads_to_pseudo(&self, fd: &OwnedFd, entry: &Entry) -> Result<bool, Errno> {
+        match self.levels.last() {
+            Some(level) if level.dev == entry.dev => Ok(false),
+            _ => is_pseudo(fd),
+        }
     }
 
     /// Goes down to `name`. `entry` is what `fd` has open.

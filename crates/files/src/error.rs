@@ -24,6 +24,12 @@ pub enum ScanFailure {
         /// The root, absolute.
         root: ByteStr,
     },
+    /// The root lies on a filesystem that stores nothing.
+    #[error("{root} is on a filesystem that the kernel makes up at each read, such as proc; there is nothing to scan")]
+    NothingStored {
+        /// The root, absolute.
+        root: ByteStr,
+    },
     /// The root cannot be opened, examined or listed.
     #[error("cannot read {root}: {source}; check the permissions of the agent's user on it")]
     RootUnreadable {

@@ -25,6 +25,7 @@
 //! # What is trusted
 //!
 //! - Names are bytes; nothing is decoded.
+//! - Filesystems that store nothing (proc, sysfs, cgroup and their like) are not entered.
 //! - A file counts as unchanged when device, inode, size, modification and change time are those of the manifest.
 //!   Kernels before 6.13, and some filesystems after it, give one time to all changes within a clock tick (1 to
 //!   10 ms). There a change right after the file was hashed, to content of the same size, is seen only with the next
@@ -48,6 +49,7 @@ mod manifest;
 mod merge;
 pub mod owners;
 mod progress;
+mod pseudo;
 mod read;
 mod scan;
 mod sink;

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use hostler_model::{Algorithm, Entry, EntryKind, ScanCounters, ScanOptions};
+use hostler_model::{Algorithm, ByteStr, Entry, EntryKind, ScanCounters, ScanOptions};
 use rustix::fs::CWD;
 use rustix::io::Errno;
 
@@ -19,6 +19,7 @@ use crate::manifest::format::Header;
 use crate::manifest::store::ManifestStore;
 use crate::merge::{Merge, Reporting, join};
 use crate::progress::{Cancel, Progress};
+use crate::pseudo::is_pseudo;
 use crate::read::{Content, FileReader};
 use crate::sink::ScanSink;
 use crate::stat::{entry_at, entry_of, open_dir};
@@ -81,6 +82,9 @@ fn run(request: &ScanRequest<'_>, sink: &mut dyn ScanSink) -> Result<ScanSummary
     let of_root = |errno| ScanFailure::of_root(root, errno);
     let root_fd = open_dir(CWD, root).map_err(of_root)?;
     let root_entry = entry_of(&root_fd).map_err(of_root)?;
+    if is_pseudo(&root_fd).map_err(of_root)? {
+        return Err(ScanFailure::NothingStored { root: ByteStr::from(root) });
+    }
 
     let _lock = manifests.lock(root)?;
     let base = manifests.base(root, base_generation)?;
@@ -279,6 +283,9 @@ impl Walk<'_> {
         }
         let fd = open_dir(dir, name)?;
         let entry = entry_of(&fd)?;
+        if self.chain.leads_to_pseudo(&fd, &entry)? {
+            return Ok(Subdir::OtherFilesystem(entry));
+        }
         Ok(Subdir::Open(fd, entry))
     }
 

@@ -67,8 +67,8 @@ impl Fleet {
 
     /// Keeps a host's link until it ends. A link of a lower generation than the present one is ended at once.
     pub async fn hold(&self, host: HostId, generation: u64, client: LinkClient, closed: LinkClosed) {
-        if !self.admit(host, generation, &client) {
-            client.kill(CloseReason::Replaced { by: generation });
+        if let Err(newer) = self.admit(host, generation, &client) {
+            client.kill(CloseReason::Replaced { by: newer });
             return;
         }
         tracing::info!(%host, generation, "host linked");
@@ -92,15 +92,16 @@ impl Fleet {
         }
     }
 
-    fn admit(&self, host: HostId, generation: u64, client: &LinkClient) -> bool {
+    /// Fails with the generation of a newer link.
+    fn admit(&self, host: HostId, generation: u64, client: &LinkClient) -> Result<(), u64> {
         let mut links = self.links();
-        if links.get(&host).is_some_and(|present| present.generation > generation) {
-            return false;
+        if let Some(present) = links.get(&host).filter(|present| present.generation > generation) {
+            return Err(present.generation);
         }
         if let Some(older) = links.insert(host, Link { client: client.clone(), generation }) {
             older.client.kill(CloseReason::Replaced { by: generation });
         }
-        true
+        Ok(())
     }
 
     fn links(&self) -> MutexGuard<'_, HashMap<HostId, Link>> {

@@ -29,6 +29,7 @@ fn a_root_is_a_directory_that_exists() {
     std::os::unix::fs::symlink(".", f.path("link")).unwrap();
     assert!(matches!(failure(&f, "missing"), ScanFailure::RootMissing { .. }));
     assert!(matches!(failure(&f, "file"), ScanFailure::NotADirectory { .. }));
+    assert!(matches!(failure(&f, "/proc"), ScanFailure::NothingStored { .. }));
     // The caller resolves links: one that is there now was put there since.
     assert!(matches!(failure(&f, "link"), ScanFailure::NotADirectory { .. }));
     let text = failure(&f, "missing").to_string();
