@@ -25,6 +25,12 @@ pub fn json(value: &RawValue) -> Result<()> {
     Ok(())
 }
 
+/// Prints one line. Unlike `println!` it does not panic when the reader has gone.
+pub fn line(text: impl std::fmt::Display) -> Result<()> {
+    writeln!(std::io::stdout(), "{text}")?;
+    Ok(())
+}
+
 /// Items as views.
 pub fn parse<T: DeserializeOwned>(items: &[Box<RawValue>]) -> Result<Vec<T>> {
     Ok(items.iter().map(|item| serde_json::from_str(item.get())).collect::<Result<_, _>>()?)

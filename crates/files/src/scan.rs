@@ -396,6 +396,8 @@ impl Walk<'_> {
         let dir = self.chain.path();
         let content = self.reader.hash(fd.as_fd(), dir, name, listed);
         self.merge.counters.hashed_bytes = self.reader.bytes_read;
+        // Some large files take longer than many small entries.
+        self.progress.publish(&self.merge.counters);
         let path = || {
             let mut path = dir.to_vec();
             join(&mut path, name);

@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderMap, Uri};
 use axum::middleware;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::serve::Listener;
 use hostler_model::{ByteStr, HostId};
@@ -202,15 +204,23 @@ fn router(state: AppState, metrics: PrometheusHandle) -> Router {
         .layer(middleware::from_fn_with_state(state.clone(), auth::for_pages))
         .layer(DefaultBodyLimit::max(BODY_LIMIT));
     Router::new()
-        .nest("/api/v1", rest.route("/link", get(links::dial_in)))
+        .nest("/api/v1", rest.route("/link", get(links::dial_in).fallback(rest::wrong_method)))
         .merge(rest::public_router())
         .merge(operations::router(metrics))
         .merge(pages::public_router())
         .merge(signed_in)
-        .fallback(pages::not_found)
+        .fallback(no_route)
         .layer(CatchPanicLayer::custom(pages::panicked))
         .layer(middleware::from_fn(http::security_headers))
         .with_state(state)
+}
+
+/// Programs are told in JSON, people on a page.
+async fn no_route(uri: Uri, headers: HeaderMap) -> Response {
+    match uri.path().starts_with("/api/") {
+        true => rest::unknown().await.into_response(),
+        false => pages::not_found(headers).await,
+    }
 }
 
 fn recorder() -> Result<PrometheusHandle, GatewayError> {

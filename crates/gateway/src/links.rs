@@ -1,7 +1,7 @@
 //! Where agents dial in: `GET /api/v1/link`, upgraded to a WebSocket.
 
 use axum::extract::State;
-use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use hostler_link::handshake::{self, Hello, Refusal, Welcome};
@@ -11,7 +11,19 @@ use crate::secret;
 use crate::state::AppState;
 
 /// Checks who dials, settles the link's generation and hands the link to the fleet.
-pub async fn dial_in(State(state): State<AppState>, headers: HeaderMap, upgrade: WebSocketUpgrade) -> Response {
+pub async fn dial_in(
+    State(state): State<AppState>,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Response {
+    // Before anything is looked up: a link that cannot be upgraded must not take a generation.
+    let upgrade = match upgrade {
+        Ok(upgrade) => upgrade,
+        Err(error) => {
+            return Refusal::new(StatusCode::BAD_REQUEST, "no_upgrade", format!("agents link up here: {error}"))
+                .into_response();
+        }
+    };
     match admit(&state, &headers).await {
         Err(refusal) => refusal.into_response(),
         Ok((hello, welcome)) => {

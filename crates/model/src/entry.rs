@@ -156,7 +156,7 @@ impl ContentHash {
 
     /// Parses hex digits (either case).
     pub fn from_hex(text: &str) -> Option<Self> {
-        if !text.is_ascii() || !text.len().is_multiple_of(2) || text.len() > 64 {
+        if !text.bytes().all(|b| b.is_ascii_hexdigit()) || !text.len().is_multiple_of(2) || text.len() > 64 {
             return None;
         }
         let bytes: Option<Vec<u8>> =

@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::http::Http;
 
 /// How long a start or a stop may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -43,11 +46,13 @@ pub struct Output {
     pub stderr: String,
     /// True for exit code 0.
     pub success: bool,
+    /// The exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
 }
 
 impl Output {
     /// Standard output as JSON.
-    pub fn json(&self) -> serde_json::Value {
+    pub fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("no JSON ({e}): {self:?}"))
     }
 }
@@ -64,7 +69,7 @@ impl Hostler {
 
     /// Starts `up` on a data directory as it is.
     pub fn start_as_is(data: &Path) -> Result<Self> {
-        let mut child = Command::new(binary()?)
+        let mut child = command()?
             .args(["up", "--listen", "127.0.0.1:0", "--data"])
             .arg(data)
             .env("HOSTLER_LOG", std::env::var("HOSTLER_LOG").unwrap_or_else(|_| "warn".into()))
@@ -122,7 +127,7 @@ impl Hostler {
         I: IntoIterator<Item = S>,
         S: AsRef<OsStr>,
     {
-        run(Command::new(binary()?).args(args).env("HOSTLER_DATA", &self.data))
+        run(command()?.args(args).env("HOSTLER_DATA", &self.data))
     }
 
     /// As [`Hostler::run`]; panics with the output when the command fails.
@@ -171,6 +176,35 @@ impl Hostler {
         Ok(())
     }
 
+    /// Its HTTP, without credentials.
+    pub fn http(&self) -> Http {
+        Http::new(&self.url)
+    }
+
+    /// Its HTTP with a new API key of this role.
+    pub fn http_as(&self, role: &str) -> Http {
+        self.http().key(&self.key(role))
+    }
+
+    /// Starts a scan and returns its id at once.
+    pub fn start_scan<I, S>(&self, root: &Path, args: I) -> String
+    where
+        I: IntoIterator<Item = S>,
+        S: AsRef<OsStr>,
+    {
+        let mut all = vec![OsStr::new("scan").to_owned(), root.into(), "--detach".into()];
+        all.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self.ok(all).stdout.trim().to_owned()
+    }
+
+    /// The scan as `scans show --json` has it, once it is in one of these states.
+    pub fn wait_scan(&self, id: &str, states: &[&str]) -> Value {
+        eventually(&format!("scan {id} to be {states:?}"), || {
+            let shown = self.ok(["scans", "show", id, "--json"]).json();
+            shown["scan"]["state"].as_str().is_some_and(|state| states.contains(&state)).then_some(shown)
+        })
+    }
+
     fn signal(&self, signal: Signal) -> Result<()> {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("no process id")?;
         Ok(kill_process(pid, signal)?)
@@ -185,6 +219,27 @@ impl Drop for Hostler {
     }
 }
 
+/// The binary without arguments and without the settings of whoever runs the tests.
+pub fn command() -> Result<Command> {
+    let mut command = Command::new(binary()?);
+    for name in ["HOSTLER_DATA", "HOSTLER_URL", "HOSTLER_API_KEY"] {
+        command.env_remove(name);
+    }
+    Ok(command)
+}
+
+/// Tries until there is a value; panics when the patience for `what` is over.
+pub fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(value) = attempt() {
+            return value;
+        }
+        assert!(begun.elapsed() < PATIENCE, "waited {PATIENCE:?} for {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 /// Runs a command to its end with no input.
 pub fn run(command: &mut Command) -> Result<Output> {
     let output = command.stdin(Stdio::null()).output()?;
@@ -192,5 +247,6 @@ pub fn run(command: &mut Command) -> Result<Output> {
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         success: output.status.success(),
+        code: output.status.code(),
     })
 }

@@ -14,7 +14,7 @@ pub const HOSTILE_NAMES: [&[u8]; 9] = [
     b"caf\xe9.pdf",
     b"two\nlines.txt",
     b"\x1b[31mred.txt",
-    b"<script>alert(1)</script>.html",
+    b"<img src=x onerror=alert(1)>.html",
     b"'\"&.txt",
     b"-rf",
     "gpj.\u{202e}exe".as_bytes(),
@@ -42,4 +42,9 @@ pub fn special_files(dir: &Path) -> Result<()> {
     symlink("nowhere", dir.join("dangling"))?;
     symlink("/", dir.join("to-root"))?;
     Ok(())
+}
+
+/// A file that takes hours to hash and no space: a hole. A scan that reads it runs until it is stopped.
+pub fn endless_file(path: &Path) -> Result<()> {
+    Ok(std::fs::File::create(path)?.set_len(1 << 42)?)
 }

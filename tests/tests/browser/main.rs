@@ -1,1 +1,8 @@
-//! The pages in real headless Chromium.
+//! The pages in real headless Chromium, against the running binary.
+
+mod driver;
+mod files;
+mod plain;
+mod scans;
+mod session;
+mod widths;

@@ -43,9 +43,9 @@ async fn create(args: ApiKeyCreate) -> Result<()> {
         asked => asked?,
     };
     if args.connection.json {
-        println!("{}", serde_json::to_string(&made)?);
+        output::line(serde_json::to_string(&made)?)?;
     } else {
-        println!("{}", made.key);
+        output::line(made.key)?;
         eprintln!("This is the only time the key is shown. Its id is {}.", made.id);
     }
     Ok(())
@@ -76,7 +76,7 @@ async fn list(args: ApiKeysList) -> Result<()> {
 async fn revoke(args: ApiKeyRevoke) -> Result<()> {
     Client::new(&args.connection)?.delete(&format!("/api-keys/{}", args.id)).await?;
     if args.connection.json {
-        println!("{{\"id\":\"{}\",\"revoked\":true}}", args.id);
+        output::line(format!("{{\"id\":\"{}\",\"revoked\":true}}", args.id))?;
     } else {
         eprintln!("Revoked {}.", args.id);
     }

@@ -58,7 +58,7 @@ async fn show(args: HostRef) -> Result<()> {
         ("Started", output::ago(facts.booted_at)),
         ("Agent", facts.agent_version.clone()),
     ])?;
-    println!("\nCapabilities");
+    output::line("\nCapabilities")?;
     let rows = host.capabilities.iter().map(|c| {
         let roots: Vec<String> = c.roots.iter().map(ToString::to_string).collect();
         vec![
@@ -73,7 +73,7 @@ async fn show(args: HostRef) -> Result<()> {
     let mut query = Query::default();
     query.push("host", host.id.to_string().as_str());
     let roots: Roots = client.get("/roots", &query).await?;
-    println!("\nIndexed directories");
+    output::line("\nIndexed directories")?;
     let rows = roots.items.into_iter().map(|r| {
         vec![
             size::human(r.bytes),

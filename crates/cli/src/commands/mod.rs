@@ -28,7 +28,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Hosts(args) => hosts::run(args).await?,
         Command::ApiKeys(args) => api_keys::run(args).await?,
         Command::SignIn(args) => sign_in::run(args).await?,
-        Command::Completions(args) => shell::completions(&args),
+        Command::Completions(args) => shell::completions(&args)?,
         Command::Man(args) => shell::man(&args)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -50,7 +50,7 @@ pub async fn run(args: args::Scan) -> Result<ExitCode> {
         if args.connection.json {
             output::json(&made)?;
         } else {
-            println!("{}", serde_json::from_str::<Created>(made.get())?.id);
+            output::line(serde_json::from_str::<Created>(made.get())?.id)?;
         }
         return Ok(ExitCode::SUCCESS);
     }

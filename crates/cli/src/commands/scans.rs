@@ -62,13 +62,13 @@ async fn show(args: ScanRef) -> Result<()> {
             changes: &'a [Box<RawValue>],
             errors: &'a [Box<RawValue>],
         }
-        println!("{}", serde_json::to_string(&Whole { scan: &raw, changes: &changes, errors: &errors })?);
+        output::line(serde_json::to_string(&Whole { scan: &raw, changes: &changes, errors: &errors })?)?;
         return Ok(());
     }
     let scan: Scan = serde_json::from_str(raw.get())?;
     summary(&scan)?;
     if !changes.is_empty() {
-        println!("\nChanges");
+        output::line("\nChanges")?;
         let rows = output::parse::<Change>(&changes)?.into_iter().map(|c| {
             let human = |bytes: Option<u64>| bytes.map_or("—".into(), size::human);
             vec![
@@ -83,7 +83,7 @@ async fn show(args: ScanRef) -> Result<()> {
         more(total_changes(&scan.counters), changes.len())?;
     }
     if !errors.is_empty() {
-        println!("\nErrors");
+        output::line("\nErrors")?;
         let rows =
             output::parse::<ScanError>(&errors)?.into_iter().map(|e| vec![e.operation, e.message, e.path.to_string()]);
         output::table(&["OPERATION", "WHY", "PATH"], rows)?;
@@ -157,7 +157,7 @@ fn total_changes(c: &ScanCounters) -> u64 {
 
 fn more(total: u64, shown: usize) -> Result<()> {
     if total > shown as u64 {
-        println!("… and {} more; --json lists them", size::grouped(total - shown as u64));
+        output::line(format!("… and {} more; --json lists them", size::grouped(total - shown as u64)))?;
     }
     Ok(())
 }

@@ -1,12 +1,17 @@
 //! `hostler completions` and `hostler man`.
 
+use std::io::Write;
+
 use anyhow::{Context, Result};
 use clap::CommandFactory;
 
 use crate::args::{Cli, Completions, Man};
 
-pub fn completions(args: &Completions) {
-    clap_complete::generate(args.shell, &mut Cli::command(), "hostler", &mut std::io::stdout());
+pub fn completions(args: &Completions) -> Result<()> {
+    // By way of memory: the generator panics when the reader of a pipe has gone.
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "hostler", &mut script);
+    Ok(std::io::stdout().write_all(&script)?)
 }
 
 pub fn man(args: &Man) -> Result<()> {

@@ -20,7 +20,7 @@ pub async fn run(args: SignIn) -> Result<()> {
         return output::json(&made);
     }
     let link: Link = serde_json::from_str(made.get())?;
-    println!("{}", link.url);
+    output::line(link.url)?;
     eprintln!("Works once, within {}.", hostler_model::time::age(link.expires_in));
     Ok(())
 }

@@ -410,6 +410,11 @@ pub fn pill(text: Markup, label: &str, remove: &str) -> Markup {
     html! { span.pill { span { (text) } a href=(remove) aria-label={ "Remove filter " (label) } { (icon("x")) } } }
 }
 
+/// Hidden fields with which a filter keeps how the list is sorted and how long its pages are.
+pub fn kept(query: &Query) -> Markup {
+    html! { @for key in ["sort", "order", "rows"] { @if let Some(value) = query.get(key) { (hidden(key, value)) } } }
+}
+
 /// A choice of hosts for a filter.
 pub fn host_select(hosts: &[Host], chosen: Option<HostId>) -> Markup {
     html! {

@@ -1,12 +1,12 @@
 //! Errors as pages: what is wrong, then what to do; the code and the time below, for reports.
 
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
 use hostler_model::Role;
 use maud::html;
 
 use super::components::icon;
-use super::shell::gate;
+use super::shell::{gate, theme_of};
 use crate::clock::now;
 use crate::store::StoreError;
 
@@ -83,9 +83,12 @@ pub fn forbidden(role: Role) -> Response {
     )
 }
 
-/// An error as a page of its own. `hint` says what to do;
+/// An error as a page of its own. `hint` says what to do.
 pub fn error_page<'a>(status: StatusCode, title: &str, text: &str, hint: impl Into<Option<&'a str>>) -> Response {
-    let hint: Option<&str> = hint.into();
+    themed(status, title, text, hint.into(), None)
+}
+
+fn themed(status: StatusCode, title: &str, text: &str, hint: Option<&str>, theme: Option<&str>) -> Response {
     let card = html! {
         section.card.wide aria-labelledby="error-title" {
             h1 id="error-title" { (title) }
@@ -98,16 +101,17 @@ pub fn error_page<'a>(status: StatusCode, title: &str, text: &str, hint: impl In
             }
         }
     };
-    (status, gate(title, None, card)).into_response()
+    (status, gate(title, theme, card)).into_response()
 }
 
 /// No page has this address.
-pub async fn not_found() -> Response {
-    error_page(
+pub async fn not_found(headers: HeaderMap) -> Response {
+    themed(
         StatusCode::NOT_FOUND,
         "No such page",
         "No page has this address.",
-        "Check it, or start from one of these.",
+        Some("Check it, or start from one of these."),
+        theme_of(&headers),
     )
 }
 

@@ -69,6 +69,7 @@ pub async fn list(State(state): State<AppState>, viewer: Viewer) -> Result<Marku
             p.sub { (counted(viewer.hosts.len() as u64, "host", "hosts")) " · " (linked) " linked. Each mark is a proof with its age, not a promise." }
         }
         form.filters action="/hosts" role="search" {
+            (kept(&viewer.query))
             label.input-icon {
                 span.sr { "Filter by name" } (icon("search"))
                 input.input id="filter" type="search" name="q" placeholder="Filter by name" value=(viewer.query.text("q").unwrap_or_default());

@@ -55,7 +55,8 @@ pub fn router() -> Router<AppState> {
 pub fn public_router() -> Router<AppState> {
     Router::new()
         .route("/sign-in", get(sign_in::page))
-        .route("/sign-in/{token}", get(sign_in::use_link))
+        // HEAD, as previews of links send it, must not use the link up.
+        .route("/sign-in/{token}", get(sign_in::use_link).head(sign_in::page))
         .route("/assets/{name}", get(assets::serve))
         .route("/favicon.ico", get(assets::favicon))
         .route("/favicon.svg", get(assets::favicon))

@@ -40,7 +40,7 @@ pub async fn find(State(state): State<AppState>, mut params: Params) -> Result<J
     };
     let query = FindQuery {
         host: params.host(&*state.store).await?,
-        below: params.bytes("below"),
+        below: params.maybe_absolute("below")?,
         name: params.bytes("name"),
         extensions: params.all("ext")?,
         kinds: params.all("kind")?.iter().map(|k| kind(k)).collect::<Result<_, _>>()?,
@@ -110,7 +110,7 @@ pub struct Duplicates {
 pub async fn duplicates(State(state): State<AppState>, mut params: Params) -> Result<Json<Duplicates>, ApiError> {
     let query = DuplicateQuery {
         host: params.host(&*state.store).await?,
-        below: params.bytes("below"),
+        below: params.maybe_absolute("below")?,
         min_size: params.with("min_size", size::parse)?.unwrap_or(1),
     };
     let page = params.page()?;

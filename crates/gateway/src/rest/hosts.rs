@@ -1,10 +1,10 @@
 //! `/hosts` and `/roots`.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use serde::Serialize;
 
-use super::params::{Params, find_host};
+use super::params::{Id, Params, find_host};
 use super::{ApiError, error::ErrorBody};
 use crate::state::AppState;
 use crate::store::{Host, Page, Root};
@@ -30,7 +30,7 @@ pub async fn list(State(state): State<AppState>, params: Params) -> Result<Json<
 /// One host
 #[utoipa::path(get, path = "/hosts/{host}", params(("host" = String, Path, description = "id or name")),
     responses((status = 200, body = HostView), (status = 404, body = ErrorBody)))]
-pub async fn show(State(state): State<AppState>, Path(host): Path<String>) -> Result<Json<HostView>, ApiError> {
+pub async fn show(State(state): State<AppState>, Id(host): Id<String>) -> Result<Json<HostView>, ApiError> {
     let host = state.store.host(find_host(&*state.store, &host).await?).await?;
     Ok(Json(HostView { linked: state.fleet.linked(host.id), host }))
 }

@@ -72,12 +72,14 @@ pub fn public_router() -> Router<AppState> {
     Router::new().route("/api/openapi.json", get(json)).route("/api/docs", get(docs))
 }
 
-async fn unknown() -> ApiError {
+/// The answer where no route is.
+pub async fn unknown() -> ApiError {
     ApiError::new(axum::http::StatusCode::NOT_FOUND, "no_route", "there is no such route")
         .hint("GET /api/docs lists them all")
 }
 
-async fn wrong_method() -> ApiError {
+/// The answer of every route to a method it has not.
+pub async fn wrong_method() -> ApiError {
     ApiError::new(axum::http::StatusCode::METHOD_NOT_ALLOWED, "method", "this route has no such method")
         .hint("GET /api/docs lists them all")
 }

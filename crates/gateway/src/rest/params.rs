@@ -120,10 +120,14 @@ impl Params {
 
     /// An absolute path that must be there.
     pub fn absolute(&mut self, name: &str) -> Result<ByteStr, ApiError> {
+        self.maybe_absolute(name)?.ok_or_else(|| wrong(name, "it is missing"))
+    }
+
+    /// An absolute path, when there is one.
+    pub fn maybe_absolute(&mut self, name: &str) -> Result<Option<ByteStr>, ApiError> {
         match self.bytes(name) {
-            Some(path) if path.as_bytes().starts_with(b"/") => Ok(path),
-            Some(_) => Err(wrong(name, "it must be an absolute path")),
-            None => Err(wrong(name, "it is missing")),
+            Some(path) if !path.as_bytes().starts_with(b"/") => Err(wrong(name, "it must be an absolute path")),
+            path => Ok(path),
         }
     }
 
@@ -165,10 +169,12 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
             StatusCode::PAYLOAD_TOO_LARGE => ApiError::new(e.status(), "too_large", "the body is larger than 256 KiB"),
             status => ApiError::new(status, "bad_body", "the body could not be read to its end"),
         })?;
-        serde_json::from_slice(&bytes).map(Self).map_err(|e| {
-            ApiError::new(StatusCode::BAD_REQUEST, "bad_json", format!("the body is not what this route takes: {e}"))
+        let wrong = |why: &dyn Display| {
+            ApiError::new(StatusCode::BAD_REQUEST, "bad_json", format!("the body is not what this route takes: {why}"))
                 .hint("GET /api/openapi.json describes it")
-        })
+        };
+        let text = std::str::from_utf8(&bytes).map_err(|e| wrong(&e))?;
+        serde_json::from_str(text).map(Self).map_err(|e| wrong(&e))
     }
 }
 

@@ -64,8 +64,9 @@ pub async fn create(
     ("cursor" = Option<String>, Query, description = "`next` of the page before"),
 ), responses((status = 200, body = Page<Scan>)))]
 pub async fn list(State(state): State<AppState>, mut params: Params) -> Result<Json<Page<Scan>>, ApiError> {
-    let states =
-        params.all("state")?.iter().map(|s| s.parse().map_err(ApiError::bad_request)).collect::<Result<_, _>>()?;
+    let state_of =
+        |text: &String| text.parse().map_err(|e: String| ApiError::bad_request(format!("query parameter state: {e}")));
+    let states = params.all("state")?.iter().map(state_of).collect::<Result<_, _>>()?;
     let filter = ScanFilter { host: params.host(&*state.store).await?, root: params.bytes("root"), states };
     let page = params.page()?;
     params.end()?;

@@ -97,6 +97,7 @@ fn filters(viewer: &Viewer, filter: &DuplicateQuery, error: Option<&str>) -> Mar
     let typed = viewer.query.text("min_size").map(String::from).unwrap_or_default();
     html! {
         form.filters action="/files/duplicates" {
+            (kept(&viewer.query))
             (host_select(&viewer.hosts, filter.host))
             label.row-tight.small { span.muted { "At least" }
                 input.input.short id="min_size" name="min_size" value=(typed) placeholder="any size" size="9" list="sizes"

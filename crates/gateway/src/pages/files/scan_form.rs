@@ -237,7 +237,7 @@ pub fn again_button(
                 @if options.hash_min_size > 0 { input type="hidden" name="hash_min_size" value=(options.hash_min_size); }
                 @if options.hash_max_size > 0 { input type="hidden" name="hash_max_size" value=(options.hash_max_size); }
             }
-            button.btn.(class) aria-label={ "Scan " (root) " again" } { (icon("restart")) "Scan again" }
+            button.btn.(class) aria-label={ "Scan again: " (root) } { (icon("restart")) "Scan again" }
         }
     }
 }

@@ -40,6 +40,7 @@ pub async fn history(State(state): State<AppState>, viewer: Viewer) -> Result<Ma
         (files_tabs("Scans"))
         (scans_panels(&state.scans.active(), viewer.may(Role::Operator), viewer.principal.csrf.as_deref(), viewer.now))
         form.filters action="/files/scans" {
+            (kept(&viewer.query))
             (host_select(&viewer.hosts, host))
             select.select name="state" id="filter" aria-label="State" {
                 option value="" { "Any state" }

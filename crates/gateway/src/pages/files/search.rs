@@ -122,6 +122,7 @@ fn form(viewer: &Viewer, errors: &Errors) -> Markup {
     let kind = value("kind");
     html! {
         form.panel.search-form action="/files/search" role="search" aria-label="Search files" {
+            (kept(query))
             div.panel-body.form {
                 div.form-row {
                     (byte_field(query, "name", "Name", "Part of it, or a pattern with * and ?."))

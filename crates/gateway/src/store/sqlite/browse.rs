@@ -145,7 +145,7 @@ impl Order {
     /// Of one directory's entries: by name, directories come first in both directions.
     fn listing(sort: SortKey, descending: bool) -> Self {
         let name = ("e.name", false);
-        let is_file = ("e.kind <> 2", false);
+        let is_file = ("(e.kind <> 2)", false);
         let keys = match sort {
             SortKey::Name => vec![is_file, ("e.name", descending)],
             SortKey::Size => vec![("e.size", descending), is_file, name],

@@ -5,7 +5,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
 use super::cursor;
-use super::find::Filter;
+use super::find::{ABSOLUTE_DIR, Filter};
 use super::rows;
 use crate::store::{DuplicateGroup, DuplicateQuery, DuplicateTotals, Page, PageRequest, Result};
 
@@ -24,7 +24,7 @@ fn groups_sql(query: &DuplicateQuery) -> (String, Vec<Value>) {
     let sql = format!(
         "SELECT hash, size, algorithm, COUNT(*) AS copies, SUM(names) AS names, (COUNT(*) - 1) * size AS reclaimable
          FROM (
-            SELECT e.hash, e.size, roots.algorithm, COUNT(DISTINCT e.dir_path || x'2f' || e.name) AS names
+            SELECT e.hash, e.size, roots.algorithm, COUNT(DISTINCT {ABSOLUTE_DIR} || x'2f' || e.name) AS names
             FROM (
                 SELECT files.hash, files.size, files.name, files.dev, files.ino, files.kind, dirs.path AS dir_path, dirs.root_id
                 FROM files JOIN dirs ON dirs.id = files.dir_id

@@ -73,6 +73,11 @@ pub fn find(db: &Connection, query: &FindQuery, page: &PageRequest) -> Result<Pa
     Order::found(query.sort, query.descending).page(db, &sql, filter.values, page)
 }
 
+/// The absolute path of an entry's directory, from `roots` and `e`; empty for `/`. `||` makes text of its operands; the cast
+/// makes bytes of it again.
+pub const ABSOLUTE_DIR: &str = "CAST(CASE WHEN roots.path = x'2f' THEN x'' ELSE roots.path END ||
+    CASE WHEN e.dir_path = x'' THEN x'' ELSE x'2f' || e.dir_path END AS BLOB)";
+
 /// Conditions joined by AND, with their values.
 #[derive(Default)]
 pub struct Filter {
@@ -108,9 +113,7 @@ impl Filter {
         let exact = self.value(path.to_vec());
         let from = self.value([path, b"/"].concat());
         let to = self.value([path, b"0"].concat());
-        // `||` makes text of its operands; the cast makes bytes of it again, and both sides stay bytes throughout.
-        let dir = "CAST(CASE WHEN roots.path = x'2f' THEN x'' ELSE roots.path END ||
-            CASE WHEN e.dir_path = x'' THEN x'' ELSE x'2f' || e.dir_path END AS BLOB)";
+        let dir = ABSOLUTE_DIR;
         self.raw(&format!("({dir} = {exact} OR ({dir} >= {from} AND {dir} < {to}))"));
     }
 }

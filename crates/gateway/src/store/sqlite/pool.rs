@@ -114,9 +114,10 @@ impl Pool {
         .map_err(|_| StoreError::Closed)?
     }
 
-    /// Ends the writer after the writes that wait, and folds the log into the database.
+    /// Refuses reads, ends the writer after the writes that wait, and folds the log into the database.
     pub fn close(&self) {
         drop(lock(&self.writer).take());
+        self.readers.permits.close();
         lock(&self.readers.idle).clear();
         if let Some(thread) = lock(&self.thread).take() {
             // The thread's panic was reported when it happened.

@@ -1,0 +1,3 @@
+//! The command line as it is documented.
+
+mod contract;

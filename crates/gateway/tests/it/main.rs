@@ -1,0 +1,8 @@
+//! The gateway's tests from outside: what every store must do, and the documents that are made from code.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod conformance;
+mod contract;
+mod index;
+mod sqlite;

@@ -1,0 +1,56 @@
+//! No page scrolls sideways, on a desk or on a phone, in light or in dark.
+
+use std::sync::Arc;
+
+use crate::driver::{Browser, Scripts, Site, test};
+
+#[test]
+fn no_page_scrolls_sideways() {
+    test(Scripts::On, |b: Browser, site: Arc<Site>| async move {
+        site.fill()?;
+        site.write(&format!("{}/{}", "long-".repeat(45), "x".repeat(240)), "long")?;
+        site.scan();
+        b.sign_in(&site).await?;
+        let (top, long) = (site.place(""), site.place(&"long-".repeat(45)));
+        b.goto("/files/scans").await?;
+        let scan = b.find("tbody a.strong").await?.attr("href").await?.unwrap_or_default();
+        b.goto("/hosts").await?;
+        let host = b.find("tbody a.name").await?.attr("href").await?.unwrap_or_default();
+        let entry = format!("{}/{}", long.replace("/files?", "/files/entry?"), "x".repeat(240));
+        let hostile = site.place("hostile");
+        let pages = [
+            "/welcome",
+            "/hosts",
+            &host,
+            "/files",
+            &top,
+            &long,
+            &hostile,
+            &entry,
+            "/files/search",
+            "/files/search?name=a",
+            "/files/search?min_size=big",
+            "/files/duplicates",
+            "/files/scans",
+            &scan,
+            "/settings/keys",
+            "/search?q=file",
+            "/nothing",
+        ];
+        for theme in ["light", "dark"] {
+            b.eval(&format!("document.cookie = 'theme={theme}; path=/'")).await?;
+            for (width, height) in [(390, 844), (1440, 900)] {
+                b.size(width, height).await?;
+                for page in pages {
+                    b.goto(page).await?;
+                    let themed = b.eval("return document.documentElement.dataset.theme").await?;
+                    assert_eq!(themed, theme, "{page}");
+                    let measured = b.eval("return [document.scrollingElement.scrollWidth, innerWidth]").await?;
+                    assert_eq!(measured[1], width, "{page}");
+                    assert!(measured[0].as_u64() <= measured[1].as_u64(), "{page} in {theme}: {measured}");
+                }
+            }
+        }
+        Ok(())
+    });
+}
