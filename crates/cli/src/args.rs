@@ -23,6 +23,7 @@ pub struct Cli {
 }
 
 #[derive(Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "a process makes one of these")]
 pub enum Command {
     /// Run the gateway and this host's agent in one process, and print a sign-in link
     Up(Up),
@@ -127,6 +128,7 @@ pub struct Scan {
 }
 
 #[derive(Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "a process makes one of these")]
 pub enum Files {
     /// Search all indexes by name, size, age, owner and hash
     Find(Find),

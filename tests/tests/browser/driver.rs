@@ -2,6 +2,7 @@
 //! `hostler up` on a small tree.
 
 use std::future::Future;
+use std::io::Write;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -114,6 +115,16 @@ fn program(names: &[&str]) -> Option<PathBuf> {
     std::env::split_paths(&path).flat_map(|dir| names.iter().map(move |name| dir.join(name))).find(|p| p.is_file())
 }
 
+/// Says what was not tested, past the capture of a passing test's output; each line once.
+pub fn left_out(what: &'static str) {
+    static SAID: Mutex<Vec<&'static str>> = Mutex::new(Vec::new());
+    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+    if !said.contains(&what) {
+        said.push(what);
+        let _ = writeln!(std::io::stderr(), "left out: {what}");
+    }
+}
+
 /// Runs a test signed out on an empty tree, and checks that the console stayed free of errors.
 pub fn test<F, Fut>(scripts: Scripts, body: F)
 where
@@ -123,35 +134,46 @@ where
     let (Some(chromium), Some(driver)) =
         (program(&["chromium", "chromium-browser", "google-chrome"]), program(&["chromedriver"]))
     else {
-        println!("left out: a test of the pages in a browser; apt-get install chromium chromium-driver");
+        left_out("the pages in a browser; apt-get install chromium chromium-driver");
         return;
     };
+    if let Err(error) = run(&chromium, &driver, scripts, body) {
+        panic!("{error:?}");
+    }
+}
+
+fn run<F, Fut>(chromium: &Path, driver: &Path, scripts: Scripts, body: F) -> Result<()>
+where
+    F: FnOnce(Browser, Arc<Site>) -> Fut,
+    Fut: Future<Output = Result<()>> + Send + 'static,
+{
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let profile = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Runtime::new()?;
+    let profile = tempfile::tempdir()?;
     // Kept beyond the body: a gateway that ends first would be an error in the console.
-    let site = Arc::new(Site::start().unwrap());
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let site = Arc::new(Site::start()?);
+    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let child = Command::new(driver)
         .arg(format!("--port={port}"))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+        .spawn()?;
     let _driver = Driver(child);
     runtime.block_on(async {
-        let browser = Browser::open(port, &chromium, profile.path(), scripts, &site.hostler.url).await.unwrap();
+        let browser = Browser::open(port, chromium, profile.path(), scripts, &site.hostler.url).await?;
         let (client, http, session) = (browser.client.clone(), browser.http.clone(), browser.session.clone());
         let ended = tokio::spawn(body(browser, site.clone())).await;
         let errors = console_errors(&http, &session).await;
-        client.close().await.unwrap();
+        client.close().await?;
         match ended {
-            Ok(result) => result.unwrap(),
+            Ok(result) => result?,
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         }
-        assert_eq!(errors.unwrap(), Vec::<String>::new(), "the browser's console has errors");
-    });
+        let errors = errors?;
+        anyhow::ensure!(errors.is_empty(), "the browser's console has errors: {errors:?}");
+        Ok(())
+    })
 }
 
 /// What went wrong in the console. That a page was refused is no mistake of the page.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use serde_json::json;
 
-use crate::driver::{Browser, Scripts, Site, test};
+use crate::driver::{Browser, Scripts, Site, left_out, test};
 
 #[test]
 fn a_scan_starts_in_the_browser_is_watched_and_cancelled() {
@@ -90,7 +90,7 @@ fn the_history_has_exactly_what_changed() {
 #[test]
 fn what_cannot_be_read_is_listed() {
     if rustix::process::geteuid().is_root() {
-        println!("left out: an unreadable directory in the scan's errors; root reads everything, run as another user");
+        left_out("an unreadable directory among a scan's errors; root reads everything, run as another user");
         return;
     }
     test(Scripts::On, |b: Browser, site: Arc<Site>| async move {

@@ -217,17 +217,17 @@ fn read_and_close(bench: &Bench, args: &[&str], lines: usize) -> (Option<i32>, S
 #[test]
 fn a_closed_pipe_is_no_error() {
     let bench = Bench::new(|tree| {
-        for i in 0..3000 {
+        for i in 0..1200 {
             write(tree.join(format!("a-rather-long-name-so-that-no-pipe-holds-all-of-them-{i}")), "");
         }
     });
     bench.scan();
-    for i in 0..3000 {
+    for i in 0..1200 {
         write(bench.tree.join(format!("a-rather-long-name-so-that-no-pipe-holds-all-of-them-{i}")), "x");
     }
     let scan = bench.scan();
     let tree = bench.tree.to_str().unwrap();
-    let many = ["--limit", "3000"];
+    let many = ["--limit", "1200"];
     for args in [
         [&["files", "find"][..], &many].concat(),
         [&["files", "find", "--json"][..], &many].concat(),

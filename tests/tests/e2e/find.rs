@@ -175,7 +175,7 @@ fn pages_give_every_row_once_and_in_order() {
     for list in lists {
         let whole = pages(&viewer, &list, 1000);
         assert!(!whole.is_empty(), "{list}");
-        for limit in [1, 2, 3, 7, 22, 23, 24, 45, 46, 47] {
+        for limit in [1, 7, 23, 46] {
             assert_eq!(pages(&viewer, &list, limit), whole, "{list} by {limit}");
         }
     }

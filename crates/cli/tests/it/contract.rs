@@ -83,7 +83,8 @@ fn leaves() -> Vec<(Vec<String>, Help)> {
     let mut waiting = vec![Vec::new()];
     while let Some(command) = waiting.pop() {
         let help = Help::parse(&help(&command));
-        waiting.extend(help.commands.iter().rev().map(|name| [command.as_slice(), &[name.clone()]].concat()));
+        waiting
+            .extend(help.commands.iter().rev().map(|name| [command.as_slice(), std::slice::from_ref(name)].concat()));
         if help.commands.is_empty() {
             found.push((command, help));
         }
