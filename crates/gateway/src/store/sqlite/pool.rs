@@ -22,7 +22,8 @@ const GROUP: usize = 128;
 /// Reads at the same time; more wait in their callers.
 const READERS: usize = 4;
 
-type Job = Box<dyn FnOnce(&mut Connection) -> Answer + Send>;
+/// Runs in the open transaction; with the reason instead when there is none.
+type Job = Box<dyn FnOnce(Result<&mut Connection>) -> Answer + Send>;
 /// Sends the result to the caller; called with the commit's error when it failed.
 type Answer = Box<dyn FnOnce(Option<StoreError>) + Send>;
 
@@ -76,7 +77,7 @@ impl Pool {
         let writer = lock(&self.writer).clone().ok_or(StoreError::Closed)?;
         let (reply, answer) = oneshot::channel();
         let job: Job = Box::new(move |db| {
-            let result = in_savepoint(db, job);
+            let result = db.and_then(|db| in_savepoint(db, job));
             Box::new(move |commit_error| {
                 // The caller may have given up; the write stands all the same.
                 let _ = reply.send(match commit_error {
@@ -165,28 +166,35 @@ fn in_savepoint<T>(db: &mut Connection, job: impl FnOnce(&Connection) -> Result<
     Ok(value)
 }
 
+/// Runs a job; one that panics is undone by its savepoint and answered as closed, and the writer lives on.
+fn run(job: Job, db: &mut Connection) -> Answer {
+    let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job(Ok(db))));
+    ran.unwrap_or_else(|_| Box::new(|_| {}))
+}
+
 fn write_loop(mut db: Connection, mut jobs: mpsc::Receiver<Job>) {
     while let Some(first) = jobs.blocking_recv() {
         if let Err(error) = db.execute_batch("BEGIN IMMEDIATE") {
-            first(&mut db)(Some(error.into()));
+            first(Err(error.into()))(None);
             continue;
         }
-        let mut answers = vec![first(&mut db)];
+        let mut answers = vec![run(first, &mut db)];
         while answers.len() < GROUP
             && let Ok(job) = jobs.try_recv()
         {
-            answers.push(job(&mut db));
+            answers.push(run(job, &mut db));
         }
-        let failed = db.execute_batch("COMMIT").err().map(|error| error.to_string());
+        let failed = db.execute_batch("COMMIT").err();
         if failed.is_some() {
             // A full disk leaves the transaction open: without this every later BEGIN would fail.
             let _ = db.execute_batch("ROLLBACK");
         }
         for answer in answers {
-            answer(failed.as_ref().map(|text| {
+            answer(failed.as_ref().map(|error| {
+                let code = error.sqlite_error().map_or(rusqlite::ffi::SQLITE_ERROR, |e| e.extended_code);
                 StoreError::Database(rusqlite::Error::SqliteFailure(
-                    rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL),
-                    Some(format!("nothing was written: {text}")),
+                    rusqlite::ffi::Error::new(code),
+                    Some(format!("nothing was written: {error}")),
                 ))
             }));
         }
