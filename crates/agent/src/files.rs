@@ -116,6 +116,8 @@ fn resolve(path: &Path, roots: &[PathBuf]) -> Result<PathBuf, ConnectError> {
             Err(ConnectError::invalid_argument(format!("{shown} is not a directory; scan the directory that holds it")))
         }
         Ok(resolved) => Ok(resolved),
+        // A dangling link inside would tell what exists outside.
+        Err(_) if path.ancestors().take_while(|a| a.canonicalize().is_err()).any(Path::is_symlink) => Err(refuse()),
         Err(error) => match existing_parent(path) {
             Some(parent) if granted(&parent) => {
                 let suggestion = did_you_mean(path, &parent);
@@ -374,10 +376,11 @@ mod tests {
         std::fs::create_dir_all(base.join("inner")).unwrap();
         std::fs::write(base.join("in/file"), b"").unwrap();
         std::os::unix::fs::symlink("/etc", base.join("in/etc")).unwrap();
+        std::os::unix::fs::symlink("/nowhere", base.join("in/dangling")).unwrap();
         let roots = [base.join("in")];
         let text = |path: &str| resolve(&base.join(path), &roots).unwrap_err().to_string();
         assert_eq!(resolve(&base.join("in/media/.."), &roots).unwrap(), base.join("in"));
-        for outside in ["inner", "in/etc", "in/../inner", "nowhere/at/all"] {
+        for outside in ["inner", "in/etc", "in/dangling", "in/../inner", "nowhere/at/all"] {
             assert!(text(outside).contains("is not granted"), "{outside}: {}", text(outside));
         }
         assert!(text("in/file").contains("not a directory"));

@@ -154,11 +154,20 @@ impl BatchBuilder {
     }
 }
 
+/// Most a batch's paths may come to, with each entry's directory counted.
+const MAX_PATH_BYTES: usize = 64 << 20;
+
 /// The differences of a batch in their order. Paths that leave the root, names that are no names and unknown codes are
 /// errors: the host may be hostile.
 pub fn index_ops(batch: &v1::ScanBatch) -> Result<Vec<IndexOp>, InvalidMessage> {
     let mut ops = Vec::new();
+    let mut bytes = 0;
     for dir in &batch.dirs {
+        // Each entry gets a copy of its directory's path: a small message could ask for a lot of memory.
+        bytes += dir.path.len() * (dir.entries.len() + 1);
+        if bytes > MAX_PATH_BYTES {
+            return Err(InvalidMessage("more than 64 MiB of paths"));
+        }
         if !is_relative(&dir.path) {
             return Err(InvalidMessage("a path that is not inside its root"));
         }

@@ -271,7 +271,14 @@ fn gateway_id(data: &Path) -> Result<String, GatewayError> {
         }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let id = secret::random_hex(16)?;
-            std::fs::write(&path, &id).map_err(file_error("cannot write", &path))?;
+            let new = data.join("gateway.id.new");
+            let write = || {
+                let mut file = File::create(&new)?;
+                io::Write::write_all(&mut file, id.as_bytes())?;
+                file.sync_all()?;
+                std::fs::rename(&new, &path)
+            };
+            write().map_err(file_error("cannot write", &path))?;
             Ok(id)
         }
         Err(error) => Err(file_error("cannot read", &path)(error)),

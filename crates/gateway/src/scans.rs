@@ -34,6 +34,8 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 const SILENCE: Duration = Duration::from_secs(120);
 /// Differences that are staged together.
 const STAGE_OPS: usize = 8192;
+/// Bytes of their paths: each difference carries its directory's.
+const STAGE_BYTES: usize = 4 << 20;
 /// Progress events of one scan are at least this far apart.
 const PROGRESS_EVERY: Duration = Duration::from_millis(250);
 /// Rates are taken over this long.
@@ -336,6 +338,10 @@ impl Inner {
             () = cancel.cancelled() => return Err(Ended::Cancelled),
             commit = self.follow(scan, base, &client) => commit?,
         };
+        // The last moment at which nothing has changed yet.
+        if cancel.is_cancelled() {
+            return Err(Ended::Cancelled);
+        }
         let (root, generation) = (commit.root.clone(), commit.generation);
         self.store.commit_index(commit).await?;
         let files = v1::FilesServiceClient::new(client.clone(), client.config());
@@ -351,7 +357,7 @@ impl Inner {
         let failed = |error: ConnectError| Ended::Failed(words(&client.map_error(error)));
         let files = v1::FilesServiceClient::new(client.clone(), client.config());
         let mut stream = files.scan(request(scan, base)).await.map_err(failed)?;
-        let mut staging = Staging { store: &*self.store, scan: scan.id, ops: Vec::new() };
+        let mut staging = Staging { store: &*self.store, scan: scan.id, ops: Vec::new(), bytes: 0 };
         let mut rates = Rates::default();
         let mut full = None;
         loop {
@@ -438,11 +444,15 @@ struct Staging<'a> {
     store: &'a dyn Store,
     scan: ScanId,
     ops: Vec<IndexOp>,
+    /// Of the paths in `ops`.
+    bytes: usize,
 }
 
 impl Staging<'_> {
     async fn add(&mut self, batch: &v1::ScanBatch) -> Result<(), Ended> {
-        self.ops.extend(index_ops(batch).map_err(|e| Ended::Failed(e.to_string()))?);
+        let ops = index_ops(batch).map_err(|e| Ended::Failed(e.to_string()))?;
+        self.bytes += ops.iter().map(IndexOp::path_bytes).sum::<usize>();
+        self.ops.extend(ops);
         if !batch.errors.is_empty() {
             let clean = |text: &str| text.chars().filter(|c| !c.is_control()).take(400).collect();
             let errors = batch
@@ -456,13 +466,14 @@ impl Staging<'_> {
                 .collect();
             self.store.add_scan_errors(self.scan, errors).await?;
         }
-        if self.ops.len() >= STAGE_OPS { self.flush().await } else { Ok(()) }
+        if self.ops.len() >= STAGE_OPS || self.bytes >= STAGE_BYTES { self.flush().await } else { Ok(()) }
     }
 
     async fn flush(&mut self) -> Result<(), Ended> {
         if self.ops.is_empty() {
             return Ok(());
         }
+        self.bytes = 0;
         Ok(self.store.stage(self.scan, std::mem::take(&mut self.ops)).await?)
     }
 }

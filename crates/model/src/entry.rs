@@ -235,3 +235,13 @@ pub enum IndexOp {
         entry: Option<Entry>,
     },
 }
+
+impl IndexOp {
+    /// Length of its paths and names in bytes.
+    pub fn path_bytes(&self) -> usize {
+        match self {
+            Self::Dir { path, .. } | Self::DirRemoved { path } => path.as_bytes().len(),
+            Self::Entry { dir, name, .. } => dir.as_bytes().len() + name.as_bytes().len(),
+        }
+    }
+}

@@ -17,6 +17,9 @@ use crate::client::{Client, Query};
 use crate::output;
 use crate::views::{Scan, ScanUpdate};
 
+/// After this long without an event the scan itself is looked at.
+const QUIET: Duration = Duration::from_secs(10);
+
 #[derive(Serialize)]
 struct NewScan {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -58,18 +61,32 @@ pub async fn run(args: args::Scan) -> Result<ExitCode> {
     let events = client.events("scan").await?;
     let Created { id } = client.post("/scans", Some(&body)).await?;
     let interrupted = tokio::select! {
-        followed = follow(events, id) => {
+        followed = follow(&client, events, id) => {
             followed?;
             false
         }
         _ = tokio::signal::ctrl_c() => true,
     };
     if interrupted {
-        let _: Box<RawValue> = client.post(&format!("/scans/{id}/cancel"), None::<&()>).await?;
-        eprintln!("Cancelled; the index is as it was.");
-        return Ok(ExitCode::from(130));
+        return cancel(&client, id).await;
     }
     finish(&client, id, args.connection.json).await
+}
+
+/// Cancels the scan and says how it ended: it may just have been committed.
+async fn cancel(client: &Client, id: ScanId) -> Result<ExitCode> {
+    let mut scan: Scan = client.post(&format!("/scans/{id}/cancel"), None::<&()>).await?;
+    let begun = std::time::Instant::now();
+    while !scan.state.is_final() && begun.elapsed() < QUIET {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        scan = client.get(&format!("/scans/{id}"), &Query::default()).await?;
+    }
+    match scan.state {
+        ScanState::Cancelled => eprintln!("Cancelled; the index is as it was."),
+        state if state.is_final() => eprintln!("The scan had ended before: {state}."),
+        _ => eprintln!("Asked the host to stop; `hostler scans show {id}` tells how it ended."),
+    }
+    Ok(ExitCode::from(130))
 }
 
 async fn finish(client: &Client, id: ScanId, json: bool) -> Result<ExitCode> {
@@ -88,9 +105,26 @@ async fn finish(client: &Client, id: ScanId, json: bool) -> Result<ExitCode> {
 }
 
 /// Shows progress until the scan's last event.
-async fn follow(mut events: impl futures_util::Stream<Item = Result<String>> + Unpin, id: ScanId) -> Result<()> {
+async fn follow(
+    client: &Client,
+    mut events: impl futures_util::Stream<Item = Result<String>> + Unpin,
+    id: ScanId,
+) -> Result<()> {
     let bar = bar();
-    while let Some(event) = events.next().await {
+    loop {
+        let event = match tokio::time::timeout(QUIET, events.next()).await {
+            Ok(Some(event)) => event,
+            Ok(None) => break,
+            // A slow reader may have missed the last event.
+            Err(_) => {
+                let scan: Scan = client.get(&format!("/scans/{id}"), &Query::default()).await?;
+                if scan.state.is_final() {
+                    bar.finish_and_clear();
+                    return Ok(());
+                }
+                continue;
+            }
+        };
         let update: ScanUpdate = serde_json::from_str(&event?)?;
         if update.id != id {
             continue;

@@ -101,7 +101,7 @@ async fn cancel(args: ScanRef) -> Result<()> {
     let scan: Scan = serde_json::from_str(raw.get())?;
     match scan.state.is_final() {
         true => eprintln!("The scan has ended: {}.", scan.state),
-        false => eprintln!("The scan stops; the index of {} stays as it was.", scan.root),
+        false => eprintln!("Asked the host to stop; `hostler scans show {}` tells how it ended.", scan.id),
     }
     Ok(())
 }

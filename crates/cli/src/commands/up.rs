@@ -71,7 +71,9 @@ pub fn policy(agent_data: &Path) -> Result<(Policy, String)> {
             return Ok((policy, ByteStr::from(file.as_os_str().as_encoded_bytes()).to_string()));
         }
     }
-    let mut roots: Vec<_> = dirs::home().into_iter().chain(std::env::current_dir().ok()).collect();
+    // A service is started in `/`: that is nobody's choice of what to grant.
+    let current = std::env::current_dir().ok().filter(|dir| dir.parent().is_some());
+    let mut roots: Vec<_> = dirs::home().into_iter().chain(current).collect();
     roots.dedup();
     let file = ByteStr::from(agent_data.join("agent.toml").as_os_str().as_encoded_bytes());
     Ok((Policy { files: FilesPolicy { roots } }, format!("no agent.toml; {file} would change this")))

@@ -126,7 +126,7 @@ pub struct Scan {
     pub error: Option<String>,
     /// The generation it committed.
     pub generation: Option<u64>,
-    /// True when the root had no index before it, so that its differences are not listed.
+    /// True when the root had no index before it, or the host had to send the whole state anew: differences are not listed.
     pub first: bool,
 }
 

@@ -31,7 +31,8 @@ pub fn commit(db: &Connection, commit: &IndexCommit) -> Result<()> {
     let first: bool = db
         .prepare_cached("SELECT first FROM scans WHERE id = ?")?
         .query_row([commit.scan.to_string()], |row| row.get(0))?;
-    let mut applier = Applier::new(db, root_id, commit.scan, !first);
+    // A whole state that is sent anew has no differences to list, as a first one has none.
+    let mut applier = Applier::new(db, root_id, commit.scan, !first && !commit.full);
     let mut last = -1;
     while let Some((seq, batch)) = db
         .prepare_cached("SELECT seq, batch FROM staged WHERE scan_id = ? AND seq > ? ORDER BY seq LIMIT 1")?
@@ -46,11 +47,14 @@ pub fn commit(db: &Connection, commit: &IndexCommit) -> Result<()> {
     let touched = applier.finish();
     roll_up(db, root_id, &touched)?;
     name_owners(db, commit)?;
+    scans::forget_old_details(db, commit.host, &commit.root)?;
     db.prepare_cached("DELETE FROM staged WHERE scan_id = ?")?.execute([commit.scan.to_string()])?;
     db.prepare_cached(
-        "UPDATE scans SET state = 'completed', ended_at = ?, counters = ?, generation = ?, error = NULL WHERE id = ?",
+        "UPDATE scans SET state = 'completed', first = ?, ended_at = ?, counters = ?, generation = ?, error = NULL
+         WHERE id = ?",
     )?
     .execute((
+        first || commit.full,
         commit.at.micros(),
         scans::counters_json(&commit.counters)?,
         commit.generation as i64,
@@ -300,9 +304,10 @@ impl<'db> Applier<'db> {
 
 /// Brings the sums of the touched directories, then of all directories above them, up to date.
 fn roll_up(db: &Connection, root_id: i64, touched: &HashSet<i64>) -> Result<()> {
+    // Sparse files claim any size: the sums saturate, and are exact up to 2^53 bytes.
     let mut own = db.prepare_cached(
         "UPDATE dirs SET (own_files, own_bytes) =
-            (SELECT COUNT(*), COALESCE(SUM(size), 0) FROM files WHERE dir_id = ?1 AND kind = 1)
+            (SELECT COUNT(*), CAST(MIN(TOTAL(size), 9.2e18) AS INTEGER) FROM files WHERE dir_id = ?1 AND kind = 1)
          WHERE id = ?1",
     )?;
     for id in touched {

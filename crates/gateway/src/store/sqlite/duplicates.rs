@@ -22,7 +22,8 @@ fn groups_sql(query: &DuplicateQuery) -> (String, Vec<Value>) {
     // The innermost query reads the index on the hash alone and leaves only hashes that occur twice.
     // The same file may be in the indexes of two roots that overlap: it is counted once.
     let sql = format!(
-        "SELECT hash, size, algorithm, COUNT(*) AS copies, SUM(names) AS names, (COUNT(*) - 1) * size AS reclaimable
+        "SELECT hash, size, algorithm, COUNT(*) AS copies, SUM(names) AS names, 
+            CAST(MIN((COUNT(*) - 1.0) * size, 9.2e18) AS INTEGER) AS reclaimable
          FROM (
             SELECT e.hash, e.size, roots.algorithm, COUNT(DISTINCT {ABSOLUTE_DIR} || x'2f' || e.name) AS names
             FROM (
@@ -75,7 +76,7 @@ pub fn totals(db: &Connection, query: &DuplicateQuery) -> Result<DuplicateTotals
     let (groups, values) = groups_sql(query);
     let totals = db
         .prepare_cached(&format!(
-            "SELECT COUNT(*) AS groups, COALESCE(SUM(copies - 1), 0) AS extra, COALESCE(SUM(reclaimable), 0) AS bytes
+            "SELECT COUNT(*) AS groups, COALESCE(SUM(copies - 1), 0) AS extra, CAST(MIN(TOTAL(reclaimable), 9.2e18) AS INTEGER) AS bytes
              FROM ({groups})"
         ))?
         .query_row(params_from_iter(values), |row| {

@@ -65,6 +65,7 @@ pub fn use_link(db: &Connection, token_hash: [u8; 32], at: Timestamp) -> Result<
 }
 
 pub fn create_session(db: &Connection, token_hash: [u8; 32], session: &Session) -> Result<()> {
+    db.prepare_cached("DELETE FROM sessions WHERE expires_at <= ?")?.execute([crate::clock::now().micros()])?;
     db.prepare_cached("INSERT INTO sessions VALUES (?, ?, ?, ?, ?)")?.execute((
         token_hash,
         &session.name,

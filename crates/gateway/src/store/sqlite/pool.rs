@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use hostler_model::bytestr;
 use rusqlite::functions::FunctionFlags;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, InterruptHandle, OpenFlags};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::{names, schema};
@@ -36,7 +36,7 @@ pub struct Pool {
 
 struct Readers {
     path: PathBuf,
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
     idle: Mutex<Vec<Connection>>,
 }
 
@@ -62,7 +62,7 @@ impl Pool {
             thread: Mutex::new(Some(thread)),
             readers: Arc::new(Readers {
                 path: path.into(),
-                permits: Semaphore::new(READERS),
+                permits: Arc::new(Semaphore::new(READERS)),
                 idle: Mutex::new(Vec::new()),
             }),
         })
@@ -97,17 +97,22 @@ impl Pool {
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
         let readers = self.readers.clone();
-        let _permit = self.readers.permits.acquire().await.map_err(|_| StoreError::Closed)?;
+        let permit = readers.permits.clone().acquire_owned().await.map_err(|_| StoreError::Closed)?;
+        let query = Arc::new(RunningQuery::default());
+        let _abandon = AbandonOnDrop(query.clone());
         tokio::task::spawn_blocking(move || {
+            // Held by the query itself: a caller who goes away does not make room before it has ended.
+            let _permit = permit;
             let idle = lock(&readers.idle).pop();
             let mut db = match idle {
                 Some(db) => db,
                 None => open_reader(&readers.path)?,
             };
-            let result = {
-                let tx = db.transaction()?;
-                job(&tx)
+            let result = match query.begin(&db) {
+                true => db.transaction().map_err(StoreError::from).and_then(|tx| job(&tx)),
+                false => Err(StoreError::Closed),
             };
+            query.end();
             lock(&readers.idle).push(db);
             result
         })
@@ -130,6 +135,42 @@ impl Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         self.close();
+    }
+}
+
+/// A read that can be interrupted while it runs, and only then: its connection serves others afterwards.
+#[derive(Default)]
+struct RunningQuery(Mutex<QueryState>);
+
+#[derive(Default)]
+struct QueryState {
+    handle: Option<InterruptHandle>,
+    abandoned: bool,
+}
+
+impl RunningQuery {
+    /// False when nobody waits for it any more.
+    fn begin(&self, db: &Connection) -> bool {
+        let mut state = lock(&self.0);
+        state.handle = Some(db.get_interrupt_handle());
+        !state.abandoned
+    }
+
+    fn end(&self) {
+        lock(&self.0).handle = None;
+    }
+}
+
+/// Interrupts a read whose caller has gone away: a closed browser tab must not keep a reader busy.
+struct AbandonOnDrop(Arc<RunningQuery>);
+
+impl Drop for AbandonOnDrop {
+    fn drop(&mut self) {
+        let mut state = lock(&self.0.0);
+        state.abandoned = true;
+        if let Some(handle) = state.handle.take() {
+            handle.interrupt();
+        }
     }
 }
 

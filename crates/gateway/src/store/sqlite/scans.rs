@@ -1,11 +1,14 @@
 //! Scans, their errors and their changes.
 
-use hostler_model::{ByteStr, ChangeOp, EntryKind, ScanCounters, ScanId, ScanState, Timestamp};
+use hostler_model::{ByteStr, ChangeOp, EntryKind, HostId, ScanCounters, ScanId, ScanState, Timestamp};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
 use super::{cursor, rows};
 use crate::store::{Change, MAX_SCAN_ERRORS, Page, PageRequest, Result, Scan, ScanError, ScanFilter, StoreError};
+
+/// Scans of a root whose errors and changes are kept.
+const SCANS_WITH_DETAILS: i64 = 50;
 
 const SELECT: &str =
     "SELECT scans.*, hosts.name AS host_name FROM scans JOIN hosts ON hosts.id = scans.host_id WHERE 1";
@@ -97,6 +100,18 @@ pub fn ended(
     )?
     .execute((state.word(), error, counters_json(counters)?, at.micros(), id.to_string()))?;
     db.prepare_cached("DELETE FROM staged WHERE scan_id = ?")?.execute([id.to_string()])?;
+    Ok(())
+}
+
+/// Drops the errors and changes of all but the newest scans of a root; the scans themselves stay.
+pub fn forget_old_details(db: &Connection, host: HostId, root: &ByteStr) -> Result<()> {
+    for table in ["scan_changes", "scan_errors"] {
+        db.prepare_cached(&format!(
+            "DELETE FROM {table} WHERE scan_id IN (
+                SELECT id FROM scans WHERE host_id = ? AND root = ? ORDER BY created_at DESC, id DESC LIMIT 50 OFFSET ?)"
+        ))?
+        .execute((host.to_string(), root.as_bytes(), SCANS_WITH_DETAILS))?;
+    }
     Ok(())
 }
 
