@@ -60,8 +60,8 @@ pub async fn page(State(state): State<AppState>, viewer: Viewer) -> Result<Marku
         @for group in &groups {
             section.panel aria-label=(group.title) {
                 div.panel-head { h2 { (group.title) } }
-                table.table { tbody { @for hit in &group.hits {
-                    tr { td { span.file-name { (icon(hit.icon)) a href=(hit.href) { (hit.label) } } } td.muted.num { (hit.context) } }
+                table.table.stack { tbody { @for hit in &group.hits {
+                    tr { td.full { span.file-name { (icon(hit.icon)) a href=(hit.href) { (hit.label) } } } td.full.muted.small { (hit.context) } }
                 } } }
             }
         }
