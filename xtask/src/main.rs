@@ -5,6 +5,7 @@
 mod bench;
 mod parts;
 mod process;
+mod soak;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -15,7 +16,10 @@ use anyhow::{Context, Result, bail};
 const USAGE: &str = "\
 usage: cargo xtask test [--only PART]   everything a change must pass
        cargo xtask tidy                 layers, sizes, links, words
-       cargo xtask bench [--runs N]     measured numbers, as a table in Markdown";
+       cargo xtask bench [SUBJECT] [--runs N]
+                                        measured numbers, as a table in Markdown; SUBJECT is files, trust or fleet
+       cargo xtask fleet --agents N     that many simulated agents on a gateway of their own
+       cargo xtask soak [--minutes N]   kills gateway and agents at random and looks for what was lost";
 
 fn main() -> ExitCode {
     match run() {
@@ -41,11 +45,23 @@ fn run() -> Result<bool> {
             report.print();
             Ok(report.problems.is_empty())
         }
-        ["bench"] => bench::bench(&root, 3).map(|()| true),
-        ["bench", "--runs", runs] => {
-            bench::bench(&root, runs.parse().ok().filter(|n| *n > 0).context("--runs wants a number from 1")?)
-                .map(|()| true)
+        ["bench", rest @ ..] => {
+            let (subject, rest) = match rest {
+                [subject, rest @ ..] if bench::SUBJECTS.contains(subject) => (Some(*subject), rest),
+                rest => (None, rest),
+            };
+            let runs = match rest {
+                [] => 3,
+                ["--runs", runs] => count(runs).context("--runs wants a number from 1")?,
+                _ => bail!("bench takes a subject ({}) and --runs N", bench::SUBJECTS.join(", ")),
+            };
+            bench::bench(&root, subject, runs).map(|()| true)
         }
+        ["fleet", "--agents", agents] => {
+            bench::simulate(&root, count(agents).context("--agents wants a number from 1")?).map(|()| true)
+        }
+        ["soak"] => soak::soak(&root, 10),
+        ["soak", "--minutes", minutes] => soak::soak(&root, count(minutes).context("--minutes wants a number from 1")?),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             Ok(true)
@@ -58,4 +74,8 @@ fn run() -> Result<bool> {
 fn project() -> Result<PathBuf> {
     let here = std::env::var_os("CARGO_MANIFEST_DIR").context("run this as `cargo xtask`")?;
     Ok(Path::new(&here).parent().context("xtask has no directory above it")?.to_owned())
+}
+
+fn count(text: &str) -> Option<usize> {
+    text.parse().ok().filter(|n| *n > 0)
 }

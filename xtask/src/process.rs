@@ -78,6 +78,18 @@ pub fn cpu_seconds(pid: u32) -> Result<f64> {
     ticks(&stat, 0).context("/proc/PID/stat has another form")
 }
 
+/// Time on a processor in seconds of a process with all the threads it has now, to the nanosecond
+/// (`/proc/PID/task/*/schedstat`, the first field): for what uses less than a tick.
+pub fn run_seconds(pid: u32) -> Result<f64> {
+    let mut nanoseconds = 0;
+    for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let Ok(text) = std::fs::read_to_string(task?.path().join("schedstat")) else { continue };
+        let first = text.split_ascii_whitespace().next().context("schedstat has another form")?;
+        nanoseconds += first.parse::<u64>().context("schedstat has another form")?;
+    }
+    Ok(nanoseconds as f64 / 1e9)
+}
+
 /// User and system time in seconds of this process's children that have ended (fields 16 and 17).
 pub fn children_cpu_seconds() -> Result<f64> {
     ticks(&std::fs::read_to_string("/proc/self/stat")?, 2).context("/proc/self/stat has another form")

@@ -158,7 +158,7 @@ fn is_dependencies(section: &str) -> bool {
 }
 
 /// What a crate may not depend on, and why.
-const FORBIDDEN: [(&str, &[&str], &str); 5] = [
+const FORBIDDEN: [(&str, &[&str], &str); 7] = [
     (
         "hostler-files",
         &["hostler-link", "hostler-agent", "hostler-gateway"],
@@ -168,6 +168,16 @@ const FORBIDDEN: [(&str, &[&str], &str); 5] = [
         "hostler-files",
         &["tokio", "hyper", "axum", "reqwest", "connectrpc"],
         "a capability is synchronous and knows no network",
+    ),
+    (
+        "hostler-identity",
+        &["hostler-link", "hostler-agent", "hostler-gateway", "tokio", "hyper", "axum", "rustix"],
+        "keys and signatures do no I/O",
+    ),
+    (
+        "hostler-journal",
+        &["hostler-model", "hostler-api", "hostler-link", "hostler-agent", "hostler-gateway"],
+        "the journal knows bytes only",
     ),
     ("hostler-link", &["hostler-files", "hostler-agent", "hostler-gateway"], "the link carries any service"),
     ("hostler-gateway", &["hostler-files", "hostler-agent"], "the gateway asks over the link"),

@@ -3,25 +3,23 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use hostler_files::{ManifestError, ManifestStore};
-use hostler_link::handshake::PROTOCOL;
-use hostler_link::{
-    DialError, Hello, LinkError, Settings, Token, UnixError, UnixServer, dial, gateway_peer, serve, stdio,
-};
-use hostler_model::{ByteStr, HostId};
+use hostler_journal::JournalError;
+use hostler_link::{CloseReason, DialError, LinkError, Settings, UnixError, UnixServer, gateway_peer, serve, stdio};
+use hostler_model::{ByteStr, HostId, Timestamp};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::capability::Capability;
 use crate::files::Files;
+use crate::gateway_link::{Backoff, Dialler, GatewayLink, LinkState, system_clock};
+use crate::grants;
 use crate::host::HostServer;
 use crate::identity::{Identity, IdentityError};
+use crate::journal::{EventLog, Running};
 use crate::policy::Policy;
-
-/// First wait after a lost or refused link; doubles up to the last, and each wait is drawn from 0 to that ("full jitter").
-const FIRST_WAIT: Duration = Duration::from_millis(500);
-const LAST_WAIT: Duration = Duration::from_secs(60);
 
 /// Where an agent keeps its things, and what it grants.
 #[derive(Clone, Debug)]
@@ -30,15 +28,6 @@ pub struct AgentSettings {
     pub data: PathBuf,
     /// What a gateway may ask.
     pub policy: Policy,
-}
-
-/// The gateway to serve.
-#[derive(Clone, Debug)]
-pub struct GatewayLink {
-    /// `http://host:port[/prefix]`.
-    pub url: String,
-    /// This host's proof.
-    pub token: Token,
 }
 
 /// Why an agent does not start.
@@ -58,6 +47,9 @@ pub enum AgentError {
     /// The manifests.
     #[error(transparent)]
     Manifests(#[from] ManifestError),
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     /// The local socket.
     #[error(transparent)]
     Socket(#[from] UnixError),
@@ -74,6 +66,10 @@ pub struct Agent {
     identity: Identity,
     router: axum::Router,
     data: PathBuf,
+    events: EventLog,
+    clock: fn() -> Timestamp,
+    state: watch::Sender<LinkState>,
+    _running: Running,
 }
 
 impl Agent {
@@ -81,21 +77,46 @@ impl Agent {
     pub fn open(settings: AgentSettings) -> Result<Self, AgentError> {
         make_private(&settings.data)?;
         let identity = Identity::load_or_create(&settings.data)?;
+        let events = EventLog::open(&settings.data)?;
+        let running = events.started(&settings.data, &settings.policy);
         let manifests = ManifestStore::open(settings.data.join("manifests"))?;
-        let capabilities: Vec<Arc<dyn Capability>> = vec![Arc::new(Files::new(settings.policy.files, manifests))];
+        let capabilities: Vec<Arc<dyn Capability>> =
+            vec![Arc::new(Files::new(settings.policy.files.clone(), manifests, events.clone()))];
         let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
+        let state = watch::Sender::default();
         let mut services = connectrpc::Router::new();
         for capability in &capabilities {
             services = capability.routes(services);
         }
-        let host = HostServer::new(capabilities, i64::try_from(started).unwrap_or(i64::MAX));
-        let router = axum::Router::new().fallback_service(services.add_service(Arc::new(host)).into_axum_service());
-        Ok(Self { identity, router, data: settings.data })
+        let host = HostServer::new(
+            capabilities,
+            &settings.policy,
+            i64::try_from(started).unwrap_or(i64::MAX),
+            state.subscribe(),
+        );
+        let services = services.add_service(Arc::new(host)).add_service(Arc::new(events.service()));
+        let router = axum::Router::new().fallback_service(grants::guard(services, &settings.policy, events.clone()));
+        Ok(Self { identity, router, data: settings.data, events, clock: system_clock, state, _running: running })
     }
 
     /// The host's id.
     pub fn id(&self) -> HostId {
         self.identity.id()
+    }
+
+    /// The public half of the host's key.
+    pub fn public_key(&self) -> [u8; 32] {
+        self.identity.key().public_key().0
+    }
+
+    /// Another clock to sign by than the system's.
+    pub fn with_clock(self, clock: fn() -> Timestamp) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// Whether it has a link now, live.
+    pub fn link_state(&self) -> watch::Receiver<LinkState> {
+        self.state.subscribe()
     }
 
     /// The local socket of an agent with this data directory.
@@ -106,6 +127,7 @@ impl Agent {
     /// Serves standard input and output until the other end closes them or `stop` is cancelled.
     pub async fn serve_stdio(self, stop: CancellationToken) -> Result<(), AgentError> {
         let stream = stdio::stdio()?;
+        self.events.end_with(stop.clone());
         let reason = serve(stream, self.router, stdio::stdio_peer(), stop).await?;
         tracing::info!(%reason, "standard input and output ended");
         Ok(())
@@ -114,51 +136,53 @@ impl Agent {
     /// Serves the local socket in a task until `stop` is cancelled.
     pub async fn serve_socket(&self, stop: CancellationToken) -> Result<tokio::task::JoinHandle<()>, AgentError> {
         let server = UnixServer::bind(Self::socket_path(&self.data)).await?;
+        self.events.end_with(stop.clone());
         Ok(tokio::spawn(server.run(self.router.clone(), Settings::default(), stop)))
     }
 
-    /// Dials the gateway, serves it, and dials again whenever the link ends, until `stop` is cancelled.
-    pub async fn follow_gateway(mut self, gateway: GatewayLink, stop: CancellationToken) {
-        let mut wait = FIRST_WAIT;
+    /// Dials the gateway, serves it, and dials again whenever the link ends, until `stop` is cancelled. `gateway` is asked
+    /// before each dial: its certificate may have changed meanwhile.
+    pub async fn follow_gateway(mut self, gateway: impl Fn() -> GatewayLink + Send, stop: CancellationToken) {
+        let mut dialler = Dialler::new(self.clock);
+        let mut backoff = Backoff::new();
         while !stop.is_cancelled() {
-            let mut at_least = Duration::ZERO;
-            match self.link_once(&gateway, &stop).await {
+            let gateway = gateway();
+            let (wait, why) = match self.link_once(&mut dialler, &gateway, &stop).await {
                 Ok(reason) => {
-                    wait = FIRST_WAIT;
+                    self.events.link_down(&reason.to_string());
                     tracing::info!(%reason, "link ended");
+                    (backoff.after_link(), reason.to_string())
                 }
                 Err(error) => {
-                    if let LinkOnceError::Dial(DialError::Refused(refusal)) = &error {
-                        at_least = refusal.retry_after.unwrap_or_default();
-                    }
                     tracing::warn!(url = gateway.url, %error, "no link to the gateway");
+                    let refusal = match &error {
+                        LinkOnceError::Dial(DialError::Refused(refusal)) => Some(refusal),
+                        _ => None,
+                    };
+                    (backoff.after_failure(refusal), error.to_string())
                 }
-            }
+            };
+            self.state.send_replace(LinkState { linked: false, last_error: Some(why) });
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = tokio::time::sleep(at_least + jittered(wait)) => {}
+                () = tokio::time::sleep(wait) => {}
             }
-            wait = (wait * 2).min(LAST_WAIT);
         }
     }
 
     async fn link_once(
         &mut self,
+        dialler: &mut Dialler,
         gateway: &GatewayLink,
         stop: &CancellationToken,
-    ) -> Result<hostler_link::CloseReason, LinkOnceError> {
-        let hello = Hello {
-            protocol: PROTOCOL,
-            host: self.identity.id(),
-            generation: self.identity.generation(),
-            agent_version: env!("CARGO_PKG_VERSION").into(),
-            token: gateway.token.clone(),
-        };
+    ) -> Result<CloseReason, LinkOnceError> {
         let (stream, welcome) = tokio::select! {
-            dialled = dial(&gateway.url, &hello) => dialled?,
-            () = stop.cancelled() => return Ok(hostler_link::CloseReason::Shutdown),
+            dialled = dialler.dial(gateway, &self.identity) => dialled?,
+            () = stop.cancelled() => return Ok(CloseReason::Shutdown),
         };
         self.identity.linked(welcome.generation)?;
+        self.events.link_up(&gateway.url, welcome.generation);
+        self.state.send_replace(LinkState { linked: true, last_error: None });
         tracing::info!(url = gateway.url, generation = welcome.generation, "linked");
         let peer = gateway_peer(&gateway.url, welcome.generation)?;
         Ok(serve(stream, self.router.clone(), peer, stop.clone()).await?)
@@ -175,13 +199,7 @@ enum LinkOnceError {
     Link(#[from] LinkError),
 }
 
-fn jittered(wait: Duration) -> Duration {
-    // Without randomness the whole wait is as good as any other.
-    let part = getrandom::u32().unwrap_or(u32::MAX);
-    wait.mul_f64(f64::from(part) / f64::from(u32::MAX))
-}
-
-fn make_private(data: &Path) -> Result<(), AgentError> {
+pub(crate) fn make_private(data: &Path) -> Result<(), AgentError> {
     use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
     std::fs::DirBuilder::new()
         .recursive(true)

@@ -17,11 +17,14 @@ use hostler_files::owners::Owners;
 use hostler_files::{
     Cancel, ManifestStore, Progress, PromoteError, ScanFailure, ScanRequest, ScanSink, ScanSummary, SinkClosed,
 };
-use hostler_model::{Algorithm, ByteStr, ChangeOp, Entry, ScanOptions};
+use hostler_journal::Durability;
+use hostler_model::{Algorithm, ByteStr, ChangeOp, Entry, ScanCounters, ScanOptions};
 use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinError;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::capability::Capability;
+use crate::journal::{EventLog, Severity, event as host_event};
 use crate::policy::FilesPolicy;
 
 /// Scans at the same time; more wait for their turn.
@@ -38,13 +41,14 @@ pub struct Files(Arc<Inner>);
 struct Inner {
     policy: FilesPolicy,
     manifests: ManifestStore,
+    log: EventLog,
     turns: Arc<Semaphore>,
 }
 
 impl Files {
-    /// Serves what `policy` grants and keeps manifests in `manifests`.
-    pub fn new(policy: FilesPolicy, manifests: ManifestStore) -> Self {
-        Self(Arc::new(Inner { policy, manifests, turns: Arc::new(Semaphore::new(SCANS)) }))
+    /// Serves what `policy` grants, keeps manifests in `manifests` and records scans in `log`.
+    pub fn new(policy: FilesPolicy, manifests: ManifestStore, log: EventLog) -> Self {
+        Self(Arc::new(Inner { policy, manifests, log, turns: Arc::new(Semaphore::new(SCANS)) }))
     }
 
     /// The directory `path` stands for, when it is one and granted.
@@ -220,6 +224,7 @@ impl Files {
     async fn run(&self, root: Vec<u8>, options: ScanOptions, base: u64, cancel: Cancel, events: Sender) {
         let progress = Arc::new(Progress::default());
         let files = self.clone();
+        let subject = ByteStr::from(root.as_slice()).to_string();
         let mut walk = {
             let (progress, events) = (progress.clone(), events.clone());
             tokio::task::spawn_blocking(move || {
@@ -252,6 +257,7 @@ impl Files {
                 }
             }
         };
+        self.0.log.record(scan_event(subject, &last), Durability::Buffered);
         let message = match last {
             Ok(Ok(finished)) => Ok(event(v1::scan_event::Event::Finished(finished.into()))),
             Ok(Err(failure)) => Err(refusal(&failure)),
@@ -259,6 +265,37 @@ impl Files {
         };
         // When the gateway is gone, nobody waits for the end.
         let _ = events.send(message).await;
+    }
+}
+
+/// How a scan ended, for the journal.
+fn scan_event(root: String, ended: &Result<Result<v1::ScanFinished, ScanFailure>, JoinError>) -> v1::HostEvent {
+    match ended {
+        Ok(Ok(finished)) => {
+            let counters = finished.counters.as_option().map(ScanCounters::from).unwrap_or_default();
+            let ScanCounters { files, bytes, created, modified, deleted, errors, .. } = counters;
+            let noun = if files == 1 { "file" } else { "files" };
+            let message = format!("scanned {root}: {files} {noun}, {created} new, {modified} changed, {deleted} gone");
+            let mut event = host_event("scan.completed", Severity::Info, root, message);
+            event.data_json = serde_json::json!({
+                "files": files, "bytes": bytes, "created": created, "modified": modified, "deleted": deleted,
+                "errors": errors,
+            })
+            .to_string();
+            event
+        }
+        Ok(Err(ScanFailure::Cancelled)) => {
+            let message = format!("the scan of {root} was cancelled, or the gateway did not wait for its end");
+            host_event("scan.cancelled", Severity::Info, root, message)
+        }
+        Ok(Err(failure)) => {
+            let message = format!("the scan of {root} failed: {failure}");
+            host_event("scan.failed", Severity::Error, root, message)
+        }
+        Err(_) => {
+            let message = format!("the scan of {root} broke off; the agent's log says why");
+            host_event("scan.failed", Severity::Error, root, message)
+        }
     }
 }
 

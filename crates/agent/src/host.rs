@@ -2,14 +2,18 @@
 
 #![allow(refining_impl_trait, reason = "connectrpc's traits are implemented with concrete types")]
 
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use connectrpc::{RequestContext, Response, ServiceRequest, ServiceResult};
 use hostler_api::v1;
 use hostler_link::Peer;
+use tokio::sync::watch;
 
 use crate::capability::Capability;
+use crate::gateway_link::LinkState;
+use crate::policy::Policy;
 
 /// How long one capability may take to prove itself.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -17,13 +21,26 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Implements `hostler.v1.HostService`.
 pub struct HostServer {
     capabilities: Vec<Arc<dyn Capability>>,
+    grants: Vec<v1::GrantInfo>,
     started: i64,
+    link: watch::Receiver<LinkState>,
 }
 
 impl HostServer {
     /// `started` is in microseconds since the epoch.
-    pub fn new(capabilities: Vec<Arc<dyn Capability>>, started: i64) -> Self {
-        Self { capabilities, started }
+    pub fn new(
+        capabilities: Vec<Arc<dyn Capability>>,
+        policy: &Policy,
+        started: i64,
+        link: watch::Receiver<LinkState>,
+    ) -> Self {
+        let grants = policy.grants().into_iter().map(|g| v1::GrantInfo {
+            capability: g.capability.into(),
+            level: g.level.into(),
+            roots: g.roots.iter().map(|root| root.as_os_str().as_bytes().to_vec()).collect(),
+            ..Default::default()
+        });
+        Self { capabilities, grants: grants.collect(), started, link }
     }
 }
 
@@ -37,6 +54,7 @@ impl v1::HostService for HostServer {
         let uname = rustix::system::uname();
         let text = |c: &std::ffi::CStr| c.to_string_lossy().into_owned();
         let (memory_bytes, boot_time) = memory_and_boot_time();
+        let link = self.link.borrow().clone();
         Response::ok(v1::DescribeResponse {
             hostname: text(uname.nodename()),
             os: os_name(),
@@ -52,6 +70,8 @@ impl v1::HostService for HostServer {
                 _ => 0,
             },
             peer: peer.map(ToString::to_string).unwrap_or_default(),
+            linked: link.linked,
+            link_error: link.last_error.unwrap_or_default(),
             ..Default::default()
         })
     }
@@ -70,7 +90,7 @@ impl v1::HostService for HostServer {
                 ..Default::default()
             }));
         }
-        Response::ok(v1::ProbeResponse { capabilities, ..Default::default() })
+        Response::ok(v1::ProbeResponse { capabilities, grants: self.grants.clone(), ..Default::default() })
     }
 }
 

@@ -7,10 +7,23 @@
 mod agent;
 pub mod capability;
 mod files;
+mod gateway_link;
+mod grants;
 mod host;
 mod identity;
+mod join;
+mod journal;
+mod keep;
+mod local;
 mod policy;
+mod refusals;
 
-pub use agent::{Agent, AgentError, AgentSettings, GatewayLink};
+pub use agent::{Agent, AgentError, AgentSettings};
+pub use gateway_link::{GatewayFileError, GatewayLink, LinkState, gateway_of, rehearse};
 pub use identity::{Identity, IdentityError};
-pub use policy::{FilesPolicy, Policy, PolicyError};
+pub use join::{JoinError, JoinRequest, Joined, join};
+pub use local::{CapabilityReport, LocalError, LocalReport, link_state, local_report};
+pub use policy::{
+    ClearanceGrant, ClearancePolicy, ContainersGrant, ContainersPolicy, FilesPolicy, GrantOf, Policy, PolicyError,
+    SandboxesGrant, SandboxesPolicy, SnapshotsGrant, SnapshotsPolicy,
+};

@@ -1,5 +1,6 @@
 //! Conversions between wire messages and the model, and batches of bounded size.
 
+use buffa::Message;
 use hostler_model::{ByteStr, ChangeOp, ContentHash, Entry, EntryKind, IndexOp, ScanCounters};
 
 use crate::v1;
@@ -8,6 +9,16 @@ use crate::v1;
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("the host sent a scan batch with {0}")]
 pub struct InvalidMessage(&'static str);
+
+/// What a journal's record holds.
+pub fn encode_event(event: &v1::HostEvent) -> Vec<u8> {
+    event.encode_to_vec()
+}
+
+/// The event in a journal's record; `None` for bytes that are none.
+pub fn decode_event(record: &[u8]) -> Option<v1::HostEvent> {
+    v1::HostEvent::decode_from_slice(record).ok()
+}
 
 impl From<Entry> for v1::Entry {
     fn from(e: Entry) -> Self {

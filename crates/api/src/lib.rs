@@ -9,5 +9,8 @@ mod generated {
     connectrpc::include_generated!();
 }
 
-pub use convert::{BATCH_BYTES, BatchBuilder, InvalidMessage, index_ops};
+pub use convert::{BATCH_BYTES, BatchBuilder, InvalidMessage, decode_event, encode_event, index_ops};
 pub use generated::hostler::v1;
+
+/// The path of every RPC there is, such as `/hostler.v1.FilesService/Scan`, sorted.
+pub const METHODS: &[&str] = include!(concat!(env!("OUT_DIR"), "/methods.rs"));

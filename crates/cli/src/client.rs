@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
+use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt};
+use hostler_identity::Pin;
+use hostler_link::Trust;
 use hostler_model::ByteStr;
 use reqwest::{Method, Response};
 use serde::de::DeserializeOwned;
@@ -84,6 +87,7 @@ struct ErrorText {
 #[derive(Deserialize)]
 struct RawPage {
     items: Vec<Box<RawValue>>,
+    #[serde(default)]
     next: Option<String>,
 }
 
@@ -115,22 +119,21 @@ impl Query {
 impl Client {
     /// A client for the gateway the flags name, else for the local socket.
     pub fn new(connection: &Connection) -> Result<Self> {
-        let builder = reqwest::Client::builder().no_proxy().connect_timeout(std::time::Duration::from_secs(10));
         let key = connection.key.clone();
         match &connection.gateway {
             Some(url) => {
-                if !url.starts_with("http://") {
-                    anyhow::bail!(
-                        "--gateway {url}: give a URL such as http://127.0.0.1:7440 (this version speaks no TLS)"
-                    );
-                }
+                let builder = match url.split_once("://") {
+                    Some(("http", _)) => builder(&NOBODY)?,
+                    Some(("https", _)) => builder(&connection.pin.map_or(Trust::System, Trust::Pinned))?,
+                    _ => anyhow::bail!("--gateway {url}: give a URL such as https://gateway.example.com:7440"),
+                };
                 let base = url.trim_end_matches('/').to_owned();
                 Ok(Self { http: builder.build()?, reached_by: base.clone(), base, key })
             }
             None => {
                 let socket: PathBuf = hostler_gateway::socket_path(&dirs::data(connection.data.clone())?);
                 let reached_by = ByteStr::from(socket.as_os_str().as_encoded_bytes()).to_string();
-                let http = builder.unix_socket(socket).build()?;
+                let http = builder(&NOBODY)?.unix_socket(socket).build()?;
                 Ok(Self { http, base: "http://gateway".into(), key, reached_by })
             }
         }
@@ -169,6 +172,37 @@ impl Client {
         self.read(self.send(Method::POST, path, body).await?).await
     }
 
+    /// GETs a list that comes whole.
+    pub async fn all(&self, path: &str) -> Result<Vec<Box<RawValue>>, ClientError> {
+        let page: RawPage = self.get(path, &Query::default()).await?;
+        Ok(page.items)
+    }
+
+    /// POSTs an object to a route that answers without a body.
+    pub async fn post_nothing(&self, path: &str, body: &impl Serialize) -> Result<(), ClientError> {
+        self.send(Method::POST, path, Some(body)).await.map(drop)
+    }
+
+    /// PATCHes an object.
+    pub async fn patch<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, ClientError> {
+        self.read(self.send(Method::PATCH, path, Some(body)).await?).await
+    }
+
+    /// GETs a file, piece by piece.
+    pub async fn download(
+        &self,
+        path: &str,
+    ) -> Result<impl Stream<Item = reqwest::Result<Bytes>> + Unpin, ClientError> {
+        Ok(Box::pin(self.send(Method::GET, path, None::<&()>).await?.bytes_stream()))
+    }
+
+    /// POSTs a file.
+    pub async fn upload(&self, path: &str, file: tokio::fs::File) -> Result<(), ClientError> {
+        let body = reqwest::Body::wrap_stream(tokio_util::io::ReaderStream::new(file));
+        let request = self.request(Method::POST, path).header("content-type", "application/octet-stream").body(body);
+        self.answer(request).await.map(drop)
+    }
+
     /// DELETEs.
     pub async fn delete(&self, path: &str) -> Result<(), ClientError> {
         self.send(Method::DELETE, path, None::<&()>).await.map(drop)
@@ -176,7 +210,7 @@ impl Client {
 
     /// The data of the events named `name`, as they come.
     pub async fn events(&self, name: &'static str) -> Result<impl Stream<Item = Result<String>> + Unpin, ClientError> {
-        let response = self.send(Method::GET, "/events", None::<&()>).await?;
+        let response = self.send(Method::GET, "/events/stream", None::<&()>).await?;
         let mut lines = Lines::default();
         let mut current = String::new();
         let events = response.bytes_stream().map_err(anyhow::Error::from).map(move |chunk| {
@@ -194,14 +228,23 @@ impl Client {
     }
 
     async fn send(&self, method: Method, path: &str, body: Option<&impl Serialize>) -> Result<Response, ClientError> {
-        let mut request = self.http.request(method, format!("{}/api/v1{path}", self.base));
-        if let Some(key) = &self.key {
-            request = request.bearer_auth(key);
-        }
+        let mut request = self.request(method, path);
         if let Some(body) = body {
             let json = serde_json::to_vec(body).map_err(|e| self.strange(e.to_string()))?;
             request = request.header("content-type", "application/json").body(json);
         }
+        self.answer(request).await
+    }
+
+    fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        let request = self.http.request(method, format!("{}/api/v1{path}", self.base));
+        match &self.key {
+            Some(key) => request.bearer_auth(key),
+            None => request,
+        }
+    }
+
+    async fn answer(&self, request: reqwest::RequestBuilder) -> Result<Response, ClientError> {
         let unreachable = |source| ClientError::Unreachable { by: self.reached_by.clone(), source };
         let response = request.send().await.map_err(unreachable)?;
         let status = response.status();
@@ -223,6 +266,15 @@ impl Client {
     fn strange(&self, what: String) -> ClientError {
         ClientError::Strange { by: self.reached_by.clone(), what }
     }
+}
+
+/// Whom to trust where there is no TLS. Without a word on it reqwest would read all of the machine's roots.
+const NOBODY: Trust = Trust::Pinned(Pin([0; 32]));
+
+fn builder(trust: &Trust) -> Result<reqwest::ClientBuilder> {
+    let tls = hostler_link::tls::client_config(trust)?;
+    let builder = reqwest::Client::builder().no_proxy().tls_backend_preconfigured(tls);
+    Ok(builder.connect_timeout(std::time::Duration::from_secs(10)))
 }
 
 /// Cuts a byte stream into lines.

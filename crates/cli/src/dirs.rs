@@ -17,9 +17,14 @@ pub fn data(given: Option<PathBuf>) -> Result<PathBuf> {
 pub fn policy_files(agent_data: &std::path::Path) -> Result<Vec<PathBuf>> {
     let mut files = vec![agent_data.join("agent.toml"), PathBuf::from("/etc/hostler/agent.toml")];
     if !is_root() {
-        files.push(base("XDG_CONFIG_HOME", ".config")?.join("hostler/agent.toml"));
+        files.push(config()?.join("hostler/agent.toml"));
     }
     Ok(files)
+}
+
+/// The directory for this user's configuration of all programs.
+pub fn config() -> Result<PathBuf> {
+    base("XDG_CONFIG_HOME", ".config")
 }
 
 /// The home directory, when there is one.
@@ -27,7 +32,8 @@ pub fn home() -> Option<PathBuf> {
     std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute())
 }
 
-fn is_root() -> bool {
+/// True for the user root.
+pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 

@@ -76,6 +76,15 @@ pub fn ago(at: Option<Timestamp>) -> String {
     }
 }
 
+/// Asks a yes-or-no question on the terminal; without one the answer must be given by `--yes`.
+pub fn confirm(question: &str) -> Result<bool> {
+    anyhow::ensure!(std::io::stdin().is_terminal(), "this asks before it acts, and there is no terminal; give --yes");
+    eprint!("{question} [y/N] ");
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
 /// A word in red, on a terminal.
 pub fn paint_error(word: &str) -> String {
     paint(word, "1;31")

@@ -1,6 +1,9 @@
 //! What the gateway answers, as far as tables show it.
 
-use hostler_model::{ApiKeyId, ByteStr, ChangeOp, EntryKind, HostId, Role, ScanCounters, ScanId, ScanState, Timestamp};
+use hostler_model::{
+    ApiKeyId, ByteStr, ChangeOp, EntryKind, HostId, JoinTokenId, Role, ScanCounters, ScanId, ScanState, SessionId,
+    Timestamp, UserId,
+};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -9,8 +12,31 @@ pub struct Host {
     pub name: String,
     pub facts: Facts,
     pub capabilities: Vec<Capability>,
+    pub grants: Vec<Grant>,
     pub last_proof_at: Option<Timestamp>,
     pub linked: bool,
+    pub link: Link,
+}
+
+#[derive(Deserialize)]
+pub struct Grant {
+    pub capability: String,
+    pub level: String,
+    pub roots: Vec<ByteStr>,
+}
+
+#[derive(Deserialize)]
+pub struct Link {
+    pub linked_at: Option<Timestamp>,
+    pub address: Option<String>,
+    pub ended_at: Option<Timestamp>,
+    pub ended_because: Option<String>,
+    pub duplicate: Option<Duplicate>,
+}
+
+#[derive(Deserialize)]
+pub struct Duplicate {
+    pub address: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -133,4 +159,67 @@ pub struct ApiKey {
     pub hint: String,
     pub created_at: Timestamp,
     pub last_used_at: Option<Timestamp>,
+    pub expires_at: Option<Timestamp>,
+}
+
+#[derive(Deserialize)]
+pub struct User {
+    pub id: UserId,
+    pub name: String,
+    pub role: Role,
+    pub created_at: Timestamp,
+    pub last_sign_in_at: Option<Timestamp>,
+}
+
+#[derive(Deserialize)]
+pub struct Session {
+    pub id: SessionId,
+    pub name: String,
+    pub role: Role,
+    pub created_at: Timestamp,
+    pub last_seen_at: Option<Timestamp>,
+    pub address: Option<String>,
+    pub agent: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub struct JoinToken {
+    pub id: JoinTokenId,
+    pub note: String,
+    pub created_by: String,
+    pub created_at: Timestamp,
+    pub expires_at: Timestamp,
+    pub used_at: Option<Timestamp>,
+    pub used_by_name: Option<String>,
+    pub revoked_at: Option<Timestamp>,
+}
+
+#[derive(Deserialize)]
+pub struct AuditEntry {
+    pub at: Timestamp,
+    pub who: String,
+    pub from: String,
+    pub action: String,
+    pub host_name: String,
+    pub target: String,
+    pub result: String,
+    pub detail: String,
+}
+
+#[derive(Deserialize)]
+pub struct ActivityEvent {
+    pub id: i64,
+    pub at: Timestamp,
+    pub host_name: Option<String>,
+    pub kind: String,
+    pub severity: String,
+    pub subject: String,
+    pub message: String,
+}
+
+impl ActivityEvent {
+    /// Subject and message in one line.
+    pub fn text(&self) -> String {
+        if self.subject.is_empty() { self.message.clone() } else { format!("{}: {}", self.subject, self.message) }
+    }
 }

@@ -1,5 +1,5 @@
 // Makes the pages live. Every page works without this: links, forms and details are plain.
-// Sections: helpers, ages, copying, swapping, event stream, filters, duplicates, menus and dialogs, palette, keys.
+// Sections: helpers, ages, copying, swapping, new rows, event stream, filters, duplicates, menus and dialogs, palette, keys.
 "use strict";
 
 const $ = (selector, root = document) => root.querySelector(selector);
@@ -122,6 +122,7 @@ async function swapMain(url) {
       try { again.setSelectionRange(range, range); } catch { /* not a text field */ }
     }
   }
+  held = [];
   enhance(main());
   follow();
 }
@@ -139,6 +140,40 @@ function refresh(words) {
   const link = element("a", { href: location.href }, "Show");
   toast(words || "This page has changed.", { link });
 }
+
+// ---- new rows: put on top of a list, but never under the pointer; those wait behind a button ----
+
+let held = [];
+
+function addRows(id, html) {
+  const list = document.getElementById(id);
+  if (!list) { refresh(""); return; }
+  const template = element("template");
+  template.innerHTML = html;
+  const isNew = (row) => !document.getElementById(row.id) && !held.some((other) => other.id === row.id);
+  held = [...[...template.content.children].filter(isNew), ...held].slice(0, Number(list.dataset.max));
+  if (list.matches(":hover, :focus-within")) markHeld(); else showHeld(list);
+}
+
+function showHeld(list) {
+  for (const row of held) row.classList.add("fresh");
+  list.prepend(...held);
+  held = [];
+  while (list.children.length > Number(list.dataset.max)) list.lastElementChild.remove();
+  markHeld();
+}
+
+function markHeld() {
+  const button = $("#held");
+  if (!button) return;
+  button.hidden = !held.length;
+  $("span", button).textContent = `${held.length} new, show`;
+}
+
+document.addEventListener("click", (event) => {
+  const list = event.target.closest("#held") && $("[data-max]", main());
+  if (list) showHeld(list);
+});
 
 // ---- event stream: one per visible page ----
 
@@ -168,6 +203,11 @@ function follow() {
     template.innerHTML = html;
     morph(target, template.content.firstElementChild, true);
   });
+  source.addEventListener("rows", (event) => {
+    heard();
+    const { id, html } = JSON.parse(event.data);
+    addRows(id, html);
+  });
   source.addEventListener("reload", (event) => { heard(); refresh(event.data === "ended" ? "A scan ended." : ""); });
   source.addEventListener("error", markLive);
 }
@@ -184,6 +224,8 @@ function markLive() {
   if (mark.textContent !== text) mark.textContent = text;
   mark.title = `Live values arrive over one event stream; ${since}.`;
   if ((source.readyState === EventSource.CLOSED || quiet) && Date.now() - openedAt > 5000) {
+    // Who was signed out is led to the sign-in page by this; what it fetches is not needed.
+    if (source.readyState === EventSource.CLOSED) fetchPage(location.href).catch(() => {});
     followed = "";
     follow();
   }
@@ -340,7 +382,7 @@ if (palette) {
 
 // ---- keys ----
 
-const PLACES = { h: "/hosts", f: "/files", u: "/files/duplicates", s: "/files/scans" };
+const PLACES = { h: "/hosts", f: "/files", u: "/files/duplicates", s: "/files/scans", a: "/activity" };
 let wentAt = 0;
 
 function selectRow(step) {

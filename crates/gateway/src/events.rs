@@ -4,7 +4,7 @@ use hostler_model::{ByteStr, HostId, ScanId, Timestamp};
 use serde::Serialize;
 use tokio::sync::broadcast;
 
-use crate::store::Scan;
+use crate::store::{ActivityEvent, Scan};
 
 /// Events kept for a slow reader before it misses some.
 const CAPACITY: usize = 1024;
@@ -15,6 +15,8 @@ const CAPACITY: usize = 1024;
 pub enum Event {
     /// A scan was queued, began, went on or ended.
     Scan(Box<ScanUpdate>),
+    /// An event was kept.
+    Activity(Box<ActivityEvent>),
     /// A host was linked, answered, or its link ended.
     Host {
         /// Which.

@@ -2,9 +2,9 @@
 
 use std::fs::File;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
+use std::pin;
 use std::sync::Arc;
 
 use axum::Router;
@@ -14,18 +14,24 @@ use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::serve::Listener;
+use hostler_identity::Pin;
+use hostler_link::{DialError, origin};
 use hostler_model::{ByteStr, HostId};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
+use crate::backup::Backups;
+use crate::dist::{Binaries, BinaryError};
 use crate::events::Events;
 use crate::fleet::Fleet;
+use crate::links::Admissions;
 use crate::scans::Scans;
 use crate::state::AppState;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{ApiKey, Store, StoreError};
-use crate::{auth, clock, http, links, operations, pages, rest, secret};
+use crate::tls::{Tls, TlsError, TlsSettings, primary_address};
+use crate::{audit, auth, clock, dist, http, links, operations, pages, rest, secret};
 
 /// Largest request body, bytes: everything a client sends is small.
 const BODY_LIMIT: usize = 256 * 1024;
@@ -39,6 +45,14 @@ pub struct GatewaySettings {
     pub listen: SocketAddr,
     /// Serve plain HTTP beyond loopback all the same.
     pub insecure_http: bool,
+    /// Which TLS to speak.
+    pub tls: TlsSettings,
+    /// Where people and agents reach the gateway when that is not the address it listens on: the URL of a proxy.
+    pub external_url: Option<String>,
+    /// Proxies that may say for whom they ask (`x-forwarded-for`).
+    pub trusted_proxies: Vec<IpAddr>,
+    /// Binaries for other architectures, `hostler-linux-ARCH`, beside this program's own.
+    pub agent_binaries: Option<PathBuf>,
 }
 
 /// Why a gateway does not start.
@@ -67,9 +81,18 @@ pub enum GatewayError {
     },
     /// Plain HTTP beyond loopback.
     #[error(
-        "{0} is reachable from other machines, and this would be plain HTTP: keys and names could be read on the way. Put a TLS proxy in front and listen on 127.0.0.1, or type --insecure-http"
+        "{0} is reachable from other machines, and this would be plain HTTP: keys and names could be read on the way. Let the gateway make a certificate or give it one with --tls-cert and --tls-key, or type --insecure-http"
     )]
     Insecure(SocketAddr),
+    /// The certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The binaries for hosts.
+    #[error(transparent)]
+    Binaries(#[from] BinaryError),
+    /// The external URL.
+    #[error("--external-url: {0}")]
+    ExternalUrl(#[source] DialError),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -88,44 +111,64 @@ pub enum GatewayError {
 pub struct Gateway {
     state: AppState,
     store: Arc<SqliteStore>,
-    servers: Pin<Box<dyn Future<Output = ()> + Send>>,
+    servers: pin::Pin<Box<dyn Future<Output = ()> + Send>>,
     address: SocketAddr,
+    tls: Option<Arc<Tls>>,
     _lock: File,
 }
 
 impl Gateway {
     /// Locks and opens the data directory and binds the address and the local socket.
     pub async fn open(settings: GatewaySettings) -> Result<Self, GatewayError> {
-        if !settings.listen.ip().is_loopback() && !settings.insecure_http {
+        if settings.tls == TlsSettings::Off && !settings.listen.ip().is_loopback() && !settings.insecure_http {
             return Err(GatewayError::Insecure(settings.listen));
         }
+        let external = settings.external_url.as_deref().map(|url| url.trim_end_matches('/'));
+        let external_origin = external.map(origin).transpose().map_err(GatewayError::ExternalUrl)?;
         let lock = lock_data(&settings.data)?;
+        let tls = Tls::open(&settings.tls, &settings.data, settings.listen.ip())?.map(Arc::new);
         let store = Arc::new(SqliteStore::open(&settings.data, clock::now()).await?);
         let listen_error = |source| GatewayError::Listen { address: settings.listen, source };
         let listener = hostler_link::listen(settings.listen).map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
         let socket = socket_path(&settings.data);
         let unix = http::bind_unix(&socket).map_err(file_error("cannot bind the local socket", &socket))?;
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let stopping = CancellationToken::new();
         let events = Events::default();
         let dyn_store: Arc<dyn Store> = store.clone();
-        let fleet = Fleet::new(dyn_store.clone(), events.clone());
+        let fleet = Fleet::new(dyn_store.clone(), events.clone(), stopping.clone());
         let state = AppState {
             scans: Scans::new(dyn_store.clone(), fleet.clone(), events.clone(), stopping.clone()),
             store: dyn_store,
             fleet,
             events,
-            base_url: format!("http://{address}").into(),
+            base_url: format!("{scheme}://{}", reached_at(address)).into(),
+            public_url: external.map_or_else(|| format!("{scheme}://{}", reached_at(address)), str::to_owned).into(),
+            pin: tls.as_ref().and_then(|tls| tls.pin()),
+            secure: tls.is_some() || external_origin.as_ref().is_some_and(|origin| origin.starts_with("https:")),
+            external_origin: external_origin.map(Into::into),
+            admissions: Admissions::default(),
+            binaries: Binaries::open(settings.agent_binaries.as_deref())?,
+            auth: auth::Auth::default(),
+            backups: Backups::new(&settings.data),
             gateway_id: gateway_id(&settings.data)?.into(),
             stopping,
         };
         let router = router(state.clone(), recorder()?);
         let serving = state.stopping.clone();
-        let tcp = http::serve_tcp(listener, router.clone(), serving.clone());
+        let proxies = settings.trusted_proxies.into();
+        let tcp = http::serve_tcp(listener, tls.clone(), proxies, router.clone(), serving.clone());
+        let for_local = tls.clone();
         let servers = Box::pin(async move {
-            tokio::join!(tcp, http::serve_unix(unix, router, serving));
+            let certificate = async {
+                if let Some(tls) = &tls {
+                    tls.follow_files(&serving).await;
+                }
+            };
+            tokio::join!(tcp, http::serve_unix(unix, router, serving.clone()), certificate);
         });
-        Ok(Self { state, store, servers, address, _lock: lock })
+        Ok(Self { state, store, servers, address, tls: for_local, _lock: lock })
     }
 
     /// What handlers share; for the process that also runs an agent.
@@ -133,9 +176,39 @@ impl Gateway {
         &self.state
     }
 
-    /// `http://127.0.0.1:7440`: the address it really listens on.
+    /// `http://127.0.0.1:7440`: the address it really listens on, a wildcard replaced by this machine's address.
     pub fn url(&self) -> &str {
         &self.state.base_url
+    }
+
+    /// The pin of a self-made certificate.
+    pub fn pin(&self) -> Option<Pin> {
+        self.state.pin
+    }
+
+    /// Where this machine reaches the gateway: the address it listens on, a wildcard replaced by loopback.
+    pub fn local_url(&self) -> String {
+        let mut address = self.address;
+        if address.ip().is_unspecified() {
+            address.set_ip(match address {
+                SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+                SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+            });
+        }
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{address}")
+    }
+
+    /// Tells the pin of the certificate in use, self-made or given; `None` without TLS. For an agent in this process: a given
+    /// certificate has no name for loopback, and may be replaced while the gateway runs.
+    pub fn present_pin(&self) -> impl Fn() -> Option<Pin> + Send + use<> {
+        let tls = self.tls.clone();
+        move || tls.as_ref().map(|tls| tls.present_pin())
+    }
+
+    /// This gateway's id.
+    pub fn id(&self) -> &str {
+        &self.state.gateway_id
     }
 
     /// The bound address.
@@ -148,9 +221,9 @@ impl Gateway {
         Ok(auth::create_link(&self.state).await?)
     }
 
-    /// Makes a host known by the SHA-256 of its link token.
-    pub async fn register_host(&self, id: HostId, name: &str, token: &str) -> Result<(), GatewayError> {
-        Ok(self.state.store.register_host(id, name, secret::hash(token), clock::now()).await?)
+    /// Makes a host known by its public key, or renames it and replaces its key.
+    pub async fn register_host(&self, id: HostId, name: &str, public_key: [u8; 32]) -> Result<(), GatewayError> {
+        Ok(self.state.store.register_host(id, name, public_key, clock::now()).await?)
     }
 
     /// Serves until `stop` is cancelled, then ends: no new scans, links closed, requests finished, store closed.
@@ -159,24 +232,34 @@ impl Gateway {
         stop.cancelled().await;
         self.state.stopping.cancel();
         self.state.scans.drain().await;
-        self.state.fleet.shut_down();
+        self.state.fleet.end_all(&hostler_link::CloseReason::Shutdown);
         if let Err(error) = servers.await {
             tracing::error!(%error, "the servers ended badly");
         }
         self.store.close();
     }
 
-    /// Makes an API key in a data directory that no gateway uses.
+    /// Makes an API key in a data directory that no gateway uses; without `expires_in_seconds` it works until revoked.
     pub async fn create_api_key_offline(
         data: &Path,
         name: &str,
         role: hostler_model::Role,
+        expires_in_seconds: Option<u64>,
     ) -> Result<(ApiKey, String), OfflineError> {
         let _lock = lock_data(data)?;
         let store = SqliteStore::open(data, clock::now()).await.map_err(GatewayError::from)?;
-        let made = auth::new_api_key(&store, name, role).await;
+        let made = auth::new_api_key(&store, name, role, expires_in_seconds.map(clock::in_seconds)).await;
         store.close();
         Ok(made?)
+    }
+
+    /// Replaces what a data directory that no gateway uses keeps by a backup's content.
+    pub async fn restore_offline(data: &Path, backup: &Path) -> Result<(), GatewayError> {
+        let _lock = lock_data(data)?;
+        let store = SqliteStore::open(data, clock::now()).await?;
+        let restored = store.restore_from(backup, clock::now()).await;
+        store.close();
+        Ok(restored?)
     }
 }
 
@@ -189,6 +272,16 @@ pub enum OfflineError {
     /// The key.
     #[error(transparent)]
     Key(#[from] auth::NewKeyError),
+}
+
+/// The bound address as other machines would dial it.
+fn reached_at(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        // Without a route nobody can dial it: the loopback address is at least right here.
+        let loopback = IpAddr::from(std::net::Ipv4Addr::LOCALHOST);
+        address.set_ip(primary_address(address.ip()).unwrap_or(loopback));
+    }
+    address
 }
 
 /// The local socket of a gateway on this data directory.
@@ -207,11 +300,13 @@ fn router(state: AppState, metrics: PrometheusHandle) -> Router {
         .nest("/api/v1", rest.route("/link", get(links::dial_in).fallback(rest::wrong_method)))
         .merge(rest::public_router())
         .merge(operations::router(metrics))
+        .merge(dist::router())
         .merge(pages::public_router())
         .merge(signed_in)
         .fallback(no_route)
+        .layer(middleware::from_fn_with_state(state.clone(), audit::record))
         .layer(CatchPanicLayer::custom(pages::panicked))
-        .layer(middleware::from_fn(http::security_headers))
+        .layer(middleware::from_fn_with_state(state.clone(), http::security_headers))
         .with_state(state)
 }
 

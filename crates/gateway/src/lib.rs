@@ -9,12 +9,18 @@
 //!
 //! [`Gateway::open`] opens the data directory, [`Gateway::run`] serves until it is told to stop.
 
+mod attempts;
+mod audit;
 pub mod auth;
+mod backup;
 pub mod clock;
+mod dist;
+pub mod doctor;
 pub mod events;
 pub mod fleet;
 mod gateway;
 mod http;
+mod journal;
 mod links;
 mod operations;
 pub mod pages;
@@ -23,5 +29,8 @@ pub mod scans;
 pub mod secret;
 pub mod state;
 pub mod store;
+mod tls;
 
 pub use gateway::{Gateway, GatewayError, GatewaySettings, OfflineError, socket_path};
+pub use http::ConnectionInfo;
+pub use tls::{TlsError, TlsSettings};

@@ -2,10 +2,15 @@
 
 use std::sync::Arc;
 
+use hostler_identity::Pin;
 use tokio_util::sync::CancellationToken;
 
+use crate::auth::Auth;
+use crate::backup::Backups;
+use crate::dist::Binaries;
 use crate::events::Events;
 use crate::fleet::Fleet;
+use crate::links::Admissions;
 use crate::scans::Scans;
 use crate::store::Store;
 
@@ -22,6 +27,23 @@ pub struct AppState {
     pub events: Events,
     /// Where the gateway is reached, without a trailing slash: `http://127.0.0.1:7440`.
     pub base_url: Arc<str>,
+    /// Where other machines reach the gateway, without a trailing slash: the configured external URL, else what it listens
+    /// on, with a wildcard replaced by this machine's address.
+    pub public_url: Arc<str>,
+    /// The pin of a self-made certificate.
+    pub pin: Option<Pin>,
+    /// Browsers reach the gateway by TLS only: its own, or that of the proxy at the external URL.
+    pub secure: bool,
+    /// The configured external URL as agents sign it: [`hostler_link::origin`].
+    pub external_origin: Option<Arc<str>>,
+    /// How many links are admitted at a time.
+    pub admissions: Admissions,
+    /// Limits on signing in, and the news that somebody's rights changed.
+    pub auth: Auth,
+    /// Backups that go out and come in.
+    pub backups: Backups,
+    /// What hosts that join run.
+    pub binaries: Binaries,
     /// This gateway, for agents that know several.
     pub gateway_id: Arc<str>,
     /// Cancelled when the gateway stops: long-lived responses end.

@@ -13,7 +13,7 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 use tokio::net::TcpSocket;
 
-use crate::handshake::{Refusal, Welcome};
+use crate::handshake::{Refusal, TIME_HEADER, Welcome};
 use crate::settings::{LISTEN_BACKLOG, WEBSOCKET_MAX_MESSAGE, WEBSOCKET_READ_BUFFER, WEBSOCKET_WRITE_BUFFER};
 use crate::websocket::{ByteStream, WebSocketStream};
 
@@ -67,6 +67,9 @@ impl IntoResponse for Refusal {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(after) = self.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs()));
+        }
+        if let Some(time) = self.gateway_time {
+            headers.insert(TIME_HEADER, HeaderValue::from(time));
         }
         response
     }

@@ -1,22 +1,24 @@
-//! The agent dials its gateway: TCP, the HTTP upgrade of [`crate::handshake`], then a byte stream.
-
-use std::time::Duration;
+//! The agent dials its gateway: TCP, TLS, the HTTP upgrade of [`crate::handshake`], then a byte stream.
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
-use http::{HeaderValue, Request, Response, StatusCode, Uri};
+use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::handshake::{client::generate_key, derive_accept_key};
 use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::client::error_text;
-use crate::handshake::{HandshakeError, Hello, REFUSAL_MAX, Refusal, Welcome};
+use crate::connect::{Dialled, connect};
+use crate::dial_error::DialError;
+use crate::handshake::{Hello, REFUSAL_MAX, Refusal, TIME_HEADER, Welcome};
+use crate::target::Target;
+use crate::tls::Trust;
+use crate::transport::Transport;
 use crate::websocket::{DialledStream, WebSocketStream, config};
 use crate::{Peer, Settings};
 
@@ -26,104 +28,6 @@ pub const LINK_PATH: &str = "/api/v1/link";
 /// Largest head of the gateway's answer, bytes.
 const ANSWER_HEAD_MAX: usize = 16 * 1024;
 
-/// No link. The text is for the person who runs the agent.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum DialError {
-    /// The URL cannot be dialled.
-    #[error("{url:?} is not a gateway's URL: {why} (expected http://host:port)")]
-    Url {
-        /// The URL as given.
-        url: String,
-        /// What is wrong with it.
-        why: &'static str,
-    },
-    /// The URL asks for TLS.
-    #[error("{url:?} asks for TLS, which is not built in; use http:// on a trusted network or through a tunnel")]
-    Tls {
-        /// The URL as given.
-        url: String,
-    },
-    /// The host's name has no address.
-    #[error("cannot find the address of {host:?}: {source}")]
-    Resolve {
-        /// The name.
-        host: String,
-        /// The resolver's word.
-        source: std::io::Error,
-    },
-    /// No address of the gateway takes connections.
-    #[error("cannot connect to {authority}: {source}")]
-    Connect {
-        /// Host and port.
-        authority: String,
-        /// The last address's error.
-        source: std::io::Error,
-    },
-    /// Nothing happened for too long.
-    #[error("the gateway did not {what} within {} s", after.as_secs_f32())]
-    TimedOut {
-        /// What was waited for.
-        what: &'static str,
-        /// How long.
-        after: Duration,
-    },
-    /// The gateway said no.
-    #[error("the gateway refused the link: {0}")]
-    Refused(Refusal),
-    /// The hello has a value that no header can carry.
-    #[error("this agent cannot introduce itself: {0}")]
-    Hello(#[source] HandshakeError),
-    /// Something answered that is not a Hostler gateway.
-    #[error("what answers there is not a Hostler gateway: {0}")]
-    Protocol(String),
-}
-
-/// A gateway's URL, taken apart.
-struct Target {
-    host: String,
-    port: u16,
-    path: String,
-}
-
-impl Target {
-    fn parse(url: &str) -> Result<Self, DialError> {
-        let bad = |why| DialError::Url { url: url.to_owned(), why };
-        let uri: Uri = url.parse().map_err(|_| bad("it cannot be read"))?;
-        match uri.scheme_str() {
-            Some("http" | "ws") => {}
-            Some("https" | "wss") => return Err(DialError::Tls { url: url.to_owned() }),
-            Some(_) => return Err(bad("the scheme is unknown")),
-            None => return Err(bad("the scheme is missing")),
-        }
-        let authority = uri.authority().ok_or_else(|| bad("the host is missing"))?;
-        if authority.as_str().contains('@') {
-            return Err(bad("it must not hold a user name"));
-        }
-        if uri.query().is_some() {
-            return Err(bad("it must not hold a query"));
-        }
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-        if host.is_empty() {
-            return Err(bad("the host is missing"));
-        }
-        // `Authority::port` takes a port that is no number for none at all.
-        let port = match &authority.as_str()[authority.host().len()..] {
-            "" => 80,
-            port => port[1..].parse().map_err(|_| bad("the port is not a number below 65536"))?,
-        };
-        Ok(Self { host: host.to_owned(), port, path: format!("{}{LINK_PATH}", uri.path().trim_end_matches('/')) })
-    }
-
-    fn authority(&self) -> String {
-        if self.host.contains(':') {
-            format!("[{}]:{}", self.host, self.port)
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
-    }
-}
-
 /// The [`Peer`] a link dialled to `url` has.
 ///
 /// # Errors
@@ -132,58 +36,91 @@ pub fn gateway_peer(url: &str, generation: u64) -> Result<Peer, DialError> {
     Ok(Peer::Gateway { authority: Target::parse(url)?.authority(), generation })
 }
 
-/// Dials the gateway at `url` (`http://host:port[/prefix]` or `ws://`) with the default [`Settings`].
+/// Why no hello was made.
+pub type HelloError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Dials the gateway at `url` (`https://host:port[/prefix]`, `http://`, `wss://` or `ws://`) with the default
+/// [`Settings`]. `hello` is made when the connection stands, so that it can be bound to it.
 ///
 /// # Errors
 /// A [`DialError`] for each way it can fail; [`DialError::Refused`] is the gateway's own word.
-pub async fn dial(url: &str, hello: &Hello) -> Result<(DialledStream, Welcome), DialError> {
-    dial_with(url, hello, &Settings::default()).await
+pub async fn dial<F>(url: &str, trust: &Trust, hello: F) -> Result<(DialledStream, Welcome), DialError>
+where
+    F: FnOnce(&Dialled) -> Result<Hello, HelloError>,
+{
+    dial_with(url, trust, hello, &Settings::default()).await
 }
 
 /// As [`dial`], with other times.
 ///
 /// # Errors
 /// As [`dial`].
-pub async fn dial_with(url: &str, hello: &Hello, settings: &Settings) -> Result<(DialledStream, Welcome), DialError> {
+pub async fn dial_with<F>(
+    url: &str,
+    trust: &Trust,
+    hello: F,
+    settings: &Settings,
+) -> Result<(DialledStream, Welcome), DialError>
+where
+    F: FnOnce(&Dialled) -> Result<Hello, HelloError>,
+{
     let target = Target::parse(url)?;
-    let after = settings.connect_timeout;
-    let tcp = timeout(after, connect(&target))
-        .await
-        .map_err(|_| DialError::TimedOut { what: "take the connection", after })??;
+    let (stream, dialled) = connect(&target, trust, settings).await?;
+    let hello = hello(&dialled).map_err(DialError::Hello)?;
     let after = settings.handshake_timeout;
-    timeout(after, upgrade(tcp, &target, hello))
+    timeout(after, upgrade(stream, &target, &hello))
         .await
         .map_err(|_| DialError::TimedOut { what: "answer the upgrade", after })?
 }
 
-async fn connect(target: &Target) -> Result<TcpStream, DialError> {
-    let addresses = tokio::net::lookup_host((target.host.as_str(), target.port))
-        .await
-        .map_err(|source| DialError::Resolve { host: target.host.clone(), source })?;
-    let mut last = std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address");
-    for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(tcp) => {
-                // A keystroke must not wait for the acknowledgement of the one before.
-                tcp.set_nodelay(true).map_err(|source| DialError::Connect { authority: target.authority(), source })?;
-                return Ok(tcp);
-            }
-            Err(error) => last = error,
+/// Asks whether a link would be taken: all of [`dial_with`] up to the gateway's answer, which is no link. The assertion in
+/// the hello must say so. Gives the gateway's time, Unix microseconds.
+///
+/// # Errors
+/// As [`dial`].
+pub async fn rehearse<F>(url: &str, trust: &Trust, hello: F, settings: &Settings) -> Result<i64, DialError>
+where
+    F: FnOnce(&Dialled) -> Result<Hello, HelloError>,
+{
+    let target = Target::parse(url)?;
+    let (stream, dialled) = connect(&target, trust, settings).await?;
+    let hello = hello(&dialled).map_err(DialError::Hello)?;
+    let after = settings.handshake_timeout;
+    let asked = async {
+        let mut asked = ask(stream, &target, &hello).await?;
+        if asked.response.status() != StatusCode::NO_CONTENT {
+            return Err(DialError::Refused(refusal(&mut asked.response).await));
         }
-    }
-    Err(DialError::Connect { authority: target.authority(), source: last })
+        let time = asked.response.headers().get(TIME_HEADER).and_then(|value| value.to_str().ok()?.parse().ok());
+        time.ok_or_else(|| DialError::Protocol("it does not tell its time".to_owned()))
+    };
+    timeout(after, asked).await.map_err(|_| DialError::TimedOut { what: "answer the upgrade", after })?
 }
 
-async fn upgrade(tcp: TcpStream, target: &Target, hello: &Hello) -> Result<(DialledStream, Welcome), DialError> {
-    let protocol = |error: hyper::Error| DialError::Protocol(error_text(&error));
+/// An answer to the upgrade.
+struct Asked {
+    response: Response<Incoming>,
+    key: String,
+    /// Ends with the upgrade; aborted when it is given up.
+    _connection: AbortOnDropHandle<hyper::Result<()>>,
+}
+
+async fn ask(stream: Transport, target: &Target, hello: &Hello) -> Result<Asked, DialError> {
+    let protocol = |error: hyper::Error| match error.is_parse() && !target.tls {
+        true => DialError::Protocol(format!("{}; if it speaks TLS, use https://", error_text(&error))),
+        false => DialError::Protocol(error_text(&error)),
+    };
     let key = generate_key();
     let request = request(target, hello, &key)?;
     let (mut send, connection) =
-        http1::Builder::new().max_buf_size(ANSWER_HEAD_MAX).handshake(TokioIo::new(tcp)).await.map_err(protocol)?;
-    // Ends with the upgrade; aborted when it is given up.
-    let _connection = AbortOnDropHandle::new(tokio::spawn(connection.with_upgrades()));
+        http1::Builder::new().max_buf_size(ANSWER_HEAD_MAX).handshake(TokioIo::new(stream)).await.map_err(protocol)?;
+    let connection = AbortOnDropHandle::new(tokio::spawn(connection.with_upgrades()));
+    let response = send.send_request(request).await.map_err(protocol)?;
+    Ok(Asked { response, key, _connection: connection })
+}
 
-    let mut response = send.send_request(request).await.map_err(protocol)?;
+async fn upgrade(stream: Transport, target: &Target, hello: &Hello) -> Result<(DialledStream, Welcome), DialError> {
+    let Asked { mut response, key, _connection } = ask(stream, target, hello).await?;
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         return Err(DialError::Refused(refusal(&mut response).await));
     }
@@ -196,19 +133,19 @@ async fn upgrade(tcp: TcpStream, target: &Target, hello: &Hello) -> Result<(Dial
         Welcome::from_headers(headers, hello.generation).map_err(|error| DialError::Protocol(error.to_string()))?;
     let parts = hyper::upgrade::on(response)
         .await
-        .map_err(protocol)?
-        .downcast::<TokioIo<TcpStream>>()
+        .map_err(|error| DialError::Protocol(error_text(&error)))?
+        .downcast::<TokioIo<Transport>>()
         .map_err(|_| DialError::Protocol("the upgraded connection is not the one dialled".to_owned()))?;
     // Bytes that came with the answer's head belong to the WebSocket already.
-    let (tcp, early) = (parts.io.into_inner(), parts.read_buf.to_vec());
+    let (stream, early) = (parts.io.into_inner(), parts.read_buf.to_vec());
     let socket =
-        tokio_tungstenite::WebSocketStream::from_partially_read(tcp, early, Role::Client, Some(config())).await;
+        tokio_tungstenite::WebSocketStream::from_partially_read(stream, early, Role::Client, Some(config())).await;
     Ok((WebSocketStream::new(socket), welcome))
 }
 
 fn request(target: &Target, hello: &Hello, key: &str) -> Result<Request<Empty<Bytes>>, DialError> {
     let mut request = Request::builder()
-        .uri(&target.path)
+        .uri(format!("{}{LINK_PATH}", target.prefix))
         .header(HOST, target.authority())
         .header(CONNECTION, "upgrade")
         .header(UPGRADE, "websocket")
@@ -216,12 +153,12 @@ fn request(target: &Target, hello: &Hello, key: &str) -> Result<Request<Empty<By
         .header(SEC_WEBSOCKET_KEY, key)
         .body(Empty::new())
         .map_err(|error| DialError::Protocol(error.to_string()))?;
-    request.headers_mut().extend(hello.to_headers().map_err(DialError::Hello)?);
+    request.headers_mut().extend(hello.to_headers().map_err(|error| DialError::Hello(error.into()))?);
     Ok(request)
 }
 
 /// Reads the beginning of the body; what is beyond [`REFUSAL_MAX`], or does not come, is left.
-async fn refusal(response: &mut Response<Incoming>) -> Refusal {
+pub(crate) async fn refusal(response: &mut Response<Incoming>) -> Refusal {
     let mut body = BytesMut::new();
     while body.len() < REFUSAL_MAX
         && let Some(Ok(frame)) = response.body_mut().frame().await

@@ -5,8 +5,9 @@
 //! upgrade: websocket                            hostler-generation: 18     greater than any seen by either end
 //! hostler-protocol: 1                           hostler-gateway: <the gateway's id, text>
 //! hostler-host: <uuid>
-//! hostler-generation: 17   (0 at first)         or a refusal: a status, optional `retry-after: <seconds>`,
-//! hostler-agent-version: 0.1.0                  {"error":{"code":"...","message":"...","hint":"..."}}
+//! hostler-generation: 17   (0 at first)         or a refusal: a status, optional `retry-after: <seconds>`
+//! hostler-agent-version: 0.1.0                  and `hostler-time: <unix microseconds>`,
+//! hostler-instance: <16 hex digits>             {"error":{"code":"...","message":"...","hint":"..."}}
 //! authorization: Bearer <token>
 //! ```
 //!
@@ -34,6 +35,10 @@ pub const HOST_HEADER: HeaderName = HeaderName::from_static("hostler-host");
 pub const GENERATION_HEADER: HeaderName = HeaderName::from_static("hostler-generation");
 /// Header: the agent's version, for people.
 pub const AGENT_VERSION_HEADER: HeaderName = HeaderName::from_static("hostler-agent-version");
+/// Header: an [`Instance`].
+pub const INSTANCE_HEADER: HeaderName = HeaderName::from_static("hostler-instance");
+/// Header of a refusal: the gateway's time, Unix microseconds.
+pub const TIME_HEADER: HeaderName = HeaderName::from_static("hostler-time");
 /// Header: the gateway's id.
 pub const GATEWAY_HEADER: HeaderName = HeaderName::from_static("hostler-gateway");
 
@@ -42,7 +47,7 @@ pub const GENERATION_END: u64 = 1 << 63;
 /// How far an agent's generation may be ahead of the gateway's: more than any lost backup explains.
 pub const GENERATION_AHEAD: u64 = 1 << 32;
 /// Longest token, bytes.
-pub const TOKEN_MAX: usize = 512;
+pub const TOKEN_MAX: usize = 1024;
 /// Longest agent version or gateway id, bytes.
 pub const TEXT_MAX: usize = 64;
 /// How much of a refusal's body is read, bytes.
@@ -64,7 +69,7 @@ impl Token {
     pub fn new(text: impl Into<String>) -> Result<Self, HandshakeError> {
         let text = text.into();
         if !is_visible(&text, TOKEN_MAX) {
-            return Err(invalid(&AUTHORIZATION, "a token of 1 to 512 visible ASCII characters"));
+            return Err(invalid(&AUTHORIZATION, "a token of 1 to 1024 visible ASCII characters"));
         }
         Ok(Self(text))
     }
@@ -113,6 +118,17 @@ pub enum HandshakeError {
     },
 }
 
+/// One run of an agent: a random number, so that a gateway can tell an agent that dials again from a second machine with
+/// the same identity. As text, 16 lower-case hex digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Instance(pub u64);
+
+impl fmt::Display for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
 /// What an agent says when it dials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
@@ -124,6 +140,8 @@ pub struct Hello {
     pub generation: u64,
     /// Its version: 1 to [`TEXT_MAX`] visible ASCII characters.
     pub agent_version: String,
+    /// Which run of the agent this is.
+    pub instance: Instance,
     /// Its proof.
     pub token: Token,
 }
@@ -144,6 +162,7 @@ impl Hello {
                 AGENT_VERSION_HEADER,
                 text_value(&AGENT_VERSION_HEADER, checked_text(&AGENT_VERSION_HEADER, &self.agent_version)?)?,
             ),
+            (INSTANCE_HEADER, text_value(&INSTANCE_HEADER, &self.instance.to_string())?),
             (AUTHORIZATION, bearer),
         ]))
     }
@@ -167,6 +186,7 @@ impl Hello {
             host: one(headers, &HOST_HEADER)?.parse().map_err(|_| invalid(&HOST_HEADER, "a host id (a UUID)"))?,
             generation: checked_generation(number(headers, &GENERATION_HEADER, "a generation")?)?,
             agent_version: checked_text(&AGENT_VERSION_HEADER, one(headers, &AGENT_VERSION_HEADER)?)?.to_owned(),
+            instance: instance(one(headers, &INSTANCE_HEADER)?)?,
             token,
         })
     }
@@ -230,6 +250,8 @@ pub struct Refusal {
     pub hint: String,
     /// When to try again.
     pub retry_after: Option<Duration>,
+    /// The gateway's time, Unix microseconds, when it refuses an assertion for its time.
+    pub gateway_time: Option<i64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -248,7 +270,14 @@ struct RefusalText {
 impl Refusal {
     /// A refusal with no hint and no time to wait.
     pub fn new(status: StatusCode, code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { status, code: code.into(), message: message.into(), hint: String::new(), retry_after: None }
+        Self {
+            status,
+            code: code.into(),
+            message: message.into(),
+            hint: String::new(),
+            retry_after: None,
+            gateway_time: None,
+        }
     }
 
     /// The JSON body.
@@ -266,6 +295,7 @@ impl Refusal {
             .get(http::header::RETRY_AFTER)
             .and_then(|value| value.to_str().ok()?.parse().ok())
             .map(|seconds| Duration::from_secs(seconds).min(RETRY_AFTER_MAX));
+        let gateway_time = headers.get(TIME_HEADER).and_then(|value| value.to_str().ok()?.parse().ok());
         let error =
             serde_json::from_slice::<RefusalBody>(body).map(|body| body.error).unwrap_or_else(|_| RefusalText {
                 code: format!("http_{}", status.as_u16()),
@@ -275,7 +305,8 @@ impl Refusal {
                 },
                 hint: String::new(),
             });
-        Self { status, code: shown(&error.code), message: shown(&error.message), hint: shown(&error.hint), retry_after }
+        let (code, message, hint) = (shown(&error.code), shown(&error.message), shown(&error.hint));
+        Self { status, code, message, hint, retry_after, gateway_time }
     }
 }
 
@@ -310,6 +341,12 @@ fn checked_text<'a>(name: &HeaderName, text: &'a str) -> Result<&'a str, Handsha
 
 fn checked_generation(generation: u64) -> Result<u64, HandshakeError> {
     if generation < GENERATION_END { Ok(generation) } else { Err(invalid(&GENERATION_HEADER, "below 2^63")) }
+}
+
+fn instance(text: &str) -> Result<Instance, HandshakeError> {
+    let digits = text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let number = u64::from_str_radix(text, 16).ok().filter(|_| digits);
+    number.map(Instance).ok_or_else(|| invalid(&INSTANCE_HEADER, "16 lower-case hex digits"))
 }
 
 fn text_value(name: &HeaderName, text: &str) -> Result<HeaderValue, HandshakeError> {

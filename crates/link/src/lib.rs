@@ -17,26 +17,39 @@
 //! - calls on a lost link fail as `unavailable`, whatever they were doing ([`LinkClient::map_error`]).
 
 mod accept;
+pub mod check;
 mod client;
+mod connect;
 mod dial;
+mod dial_error;
 pub mod handshake;
 mod kill;
 mod peer;
+mod post;
 mod reason;
 mod server;
 pub mod settings;
 mod state;
 pub mod stdio;
+mod target;
+pub mod tls;
+mod transport;
 mod unix;
 mod websocket;
 
 pub use accept::{accept, listen};
 pub use client::{LinkBody, LinkClient, LinkClosed};
-pub use dial::{DialError, LINK_PATH, dial, dial_with, gateway_peer};
-pub use handshake::{HandshakeError, Hello, Refusal, Token, Welcome, next_generation};
+pub use connect::Dialled;
+pub use dial::{HelloError, LINK_PATH, dial, dial_with, gateway_peer, rehearse};
+pub use dial_error::DialError;
+pub use handshake::{HandshakeError, Hello, Instance, Refusal, Token, Welcome, next_generation};
 pub use peer::Peer;
+pub use post::post;
 pub use reason::{CloseReason, LinkError};
 pub use server::{serve, serve_with};
 pub use settings::Settings;
+pub use target::origin;
+pub use tls::Trust;
+pub use transport::Transport;
 pub use unix::{MAX_CONNECTIONS, UnixError, UnixServer};
 pub use websocket::{ByteStream, DialledStream, WebSocketStream};

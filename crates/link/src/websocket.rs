@@ -70,7 +70,7 @@ impl Message for axum_ws::Message {
 
 /// The agent's end of a WebSocket as a byte stream, see [`crate::dial`].
 pub type DialledStream =
-    WebSocketStream<tokio_tungstenite::WebSocketStream<tokio::net::TcpStream>, tungstenite::Message>;
+    WebSocketStream<tokio_tungstenite::WebSocketStream<crate::transport::Transport>, tungstenite::Message>;
 
 /// The gateway's end of a WebSocket as a byte stream, see [`crate::accept`].
 pub type ByteStream = WebSocketStream<axum_ws::WebSocket, axum_ws::Message>;

@@ -74,3 +74,18 @@ typed_id!(
     ApiKeyId,
     "an API key"
 );
+typed_id!(
+    /// One person who signs in with a password.
+    UserId,
+    "a user"
+);
+typed_id!(
+    /// One browser that is signed in; not secret.
+    SessionId,
+    "a session"
+);
+typed_id!(
+    /// One join token; not secret.
+    JoinTokenId,
+    "a join token"
+);

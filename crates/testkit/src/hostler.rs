@@ -69,8 +69,20 @@ impl Hostler {
 
     /// Starts `up` on a data directory as it is.
     pub fn start_as_is(data: &Path) -> Result<Self> {
+        let hostler = Self::start_command(data, ["up", "--listen", "127.0.0.1:0"])?;
+        hostler.wait_linked()?;
+        Ok(hostler)
+    }
+
+    /// Starts `up` or `gateway` with these arguments; returns when it listens.
+    pub fn start_command<I, S>(data: &Path, args: I) -> Result<Self>
+    where
+        I: IntoIterator<Item = S>,
+        S: AsRef<OsStr>,
+    {
         let mut child = command()?
-            .args(["up", "--listen", "127.0.0.1:0", "--data"])
+            .args(args)
+            .arg("--data")
             .arg(data)
             .env("HOSTLER_LOG", std::env::var("HOSTLER_LOG").unwrap_or_else(|_| "warn".into()))
             .stdin(Stdio::null())
@@ -95,11 +107,9 @@ impl Hostler {
         std::thread::spawn(move || lines.for_each(drop));
         let (Some(url), Some(sign_in)) = found else {
             let status = child.wait()?;
-            bail!("`hostler up` did not start: {status}");
+            bail!("Hostler did not start: {status}");
         };
-        let hostler = Self { child, url, sign_in, data: data.to_owned() };
-        hostler.wait_linked()?;
-        Ok(hostler)
+        Ok(Self { child, url, sign_in, data: data.to_owned() })
     }
 
     fn wait_linked(&self) -> Result<()> {
@@ -205,9 +215,17 @@ impl Hostler {
         })
     }
 
-    fn signal(&self, signal: Signal) -> Result<()> {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("no process id")?;
-        Ok(kill_process(pid, signal)?)
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        send_signal(self.child.id(), signal)
+    }
+
+    /// Waits until the host of this name is as wanted; its row of `hosts list --json`.
+    pub fn wait_host(&self, name: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        eventually(&format!("host {name} to be {what}"), || {
+            let hosts = self.ok(["hosts", "list", "--json"]).json();
+            hosts.as_array()?.iter().find(|host| host["name"] == name && wanted(host)).cloned()
+        })
     }
 }
 
@@ -222,10 +240,16 @@ impl Drop for Hostler {
 /// The binary without arguments and without the settings of whoever runs the tests.
 pub fn command() -> Result<Command> {
     let mut command = Command::new(binary()?);
-    for name in ["HOSTLER_DATA", "HOSTLER_URL", "HOSTLER_API_KEY"] {
+    for name in ["HOSTLER_DATA", "HOSTLER_URL", "HOSTLER_API_KEY", "HOSTLER_PIN", "HOSTLER_JOIN_TOKEN"] {
         command.env_remove(name);
     }
     Ok(command)
+}
+
+/// Sends a signal to a process.
+pub fn send_signal(pid: u32, signal: Signal) -> Result<()> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).context("no process id")?;
+    Ok(kill_process(pid, signal)?)
 }
 
 /// Tries until there is a value; panics when the patience for `what` is over.

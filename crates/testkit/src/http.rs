@@ -230,3 +230,9 @@ fn read_chunk(reader: &mut BufReader<TcpStream>) -> Result<Option<Vec<u8>>> {
     chunk.truncate(length);
     Ok((length > 0).then_some(chunk))
 }
+
+/// A client with a connection pool, for what a test only needs answers from.
+pub fn client(trust: &hostler_link::Trust) -> anyhow::Result<reqwest::Client> {
+    let tls = hostler_link::tls::client_config(trust)?;
+    Ok(reqwest::Client::builder().no_proxy().tls_backend_preconfigured(tls).build()?)
+}

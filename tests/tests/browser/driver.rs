@@ -181,7 +181,7 @@ async fn console_errors(http: &reqwest::Client, session: &str) -> Result<Vec<Str
     let log = call(http, &format!("{session}/se/log"), &json!({"type": "browser"})).await?;
     let entries = log.as_array().context("no console log")?;
     let bad = entries.iter().filter(|e| e["level"] == "SEVERE").map(|e| e["message"].to_string());
-    let refused = ["401 (", "404 (", "422 ("];
+    let refused = ["401 (", "403 (", "404 (", "422 ("];
     Ok(bad.filter(|m| !refused.iter().any(|r| m.contains(&format!("status of {r}")))).collect())
 }
 
@@ -194,7 +194,7 @@ async fn call(http: &reqwest::Client, url: &str, body: &Value) -> Result<Value> 
 
 impl Browser {
     async fn open(port: u16, chromium: &Path, profile: &Path, scripts: Scripts, origin: &str) -> Result<Self> {
-        let http = reqwest::Client::new();
+        let http = hostler_testkit::http_client(&hostler_link::Trust::System)?;
         let base = format!("http://127.0.0.1:{port}");
         let begun = Instant::now();
         while http.get(format!("{base}/status")).send().await.is_err() {

@@ -5,4 +5,5 @@ mod files;
 mod plain;
 mod scans;
 mod session;
+mod trust;
 mod widths;

@@ -57,7 +57,13 @@ fn a_key_is_shown_once_works_and_is_refused_once_revoked() {
 
 async fn status(site: &Site, key: &str) -> Result<u16> {
     let url = format!("{}/api/v1/hosts", site.hostler.url);
-    Ok(reqwest::Client::new().get(url).bearer_auth(key).send().await?.status().as_u16())
+    Ok(hostler_testkit::http_client(&hostler_link::Trust::System)?
+        .get(url)
+        .bearer_auth(key)
+        .send()
+        .await?
+        .status()
+        .as_u16())
 }
 
 #[test]

@@ -16,6 +16,12 @@ fn no_page_scrolls_sideways() {
         let scan = b.find("tbody a.strong").await?.attr("href").await?.unwrap_or_default();
         b.goto("/hosts").await?;
         let host = b.find("tbody a.name").await?.attr("href").await?.unwrap_or_default();
+        let remove = format!("{host}/remove");
+        let name = "ada-with-a-long-name@department.example.org";
+        let user = serde_json::json!({"name": name, "role": "viewer", "password": "correct horse battery"});
+        let made = site.hostler.http_as("admin").post("/api/v1/users", &user).json();
+        let user = format!("/settings/users/{}", made["id"].as_str().unwrap_or_default());
+        let (password, delete) = (format!("{user}/password"), format!("{user}/delete"));
         let entry = format!("{}/{}", long.replace("/files?", "/files/entry?"), "x".repeat(240));
         let hostile = site.place("hostile");
         let pages = [
@@ -33,7 +39,18 @@ fn no_page_scrolls_sideways() {
             "/files/duplicates",
             "/files/scans",
             &scan,
+            "/hosts/join",
+            &remove,
+            "/activity",
+            "/activity?severity=error",
+            "/settings/account",
+            "/settings/users",
+            &password,
+            &delete,
+            "/settings/sessions",
             "/settings/keys",
+            "/settings/audit",
+            "/settings/gateway?check=1",
             "/search?q=file",
             "/nothing",
         ];

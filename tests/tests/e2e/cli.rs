@@ -87,7 +87,8 @@ fn exit_codes_tell_what_went_wrong() {
         &["scan", ".", "--algorithm", "md5"],
         &["scan", ".", "--hash-max-size", "much"],
         &["api-keys", "create", "x", "--role", "king"],
-        &["agent"],
+        &["agent", "--gateway", "http://127.0.0.1:1"],
+        &["up", "--tls-cert", "cert.pem"],
     ] {
         let output = alone(wrong);
         assert_eq!(output.code, Some(2), "{wrong:?}: {output:?}");
@@ -111,9 +112,12 @@ fn exit_codes_tell_what_went_wrong() {
     let output = alone(&["up", "--data", data, "--listen", &address]);
     assert_eq!(output.code, Some(1), "{output:?}");
     assert!(output.stderr.contains(&address) && output.stderr.contains("--listen"), "{output:?}");
-    let output = alone(&["up", "--data", data, "--listen", "0.0.0.0:0"]);
+    let output = alone(&["agent", "--data", data]);
     assert_eq!(output.code, Some(1), "{output:?}");
-    assert!(output.stderr.contains("--insecure-http"), "{output:?}");
+    assert!(output.stderr.contains("hostler hosts token"), "it says how to join: {output:?}");
+    let output = alone(&["join", "https://127.0.0.1:1", "hjt_nonsense", "--data", data]);
+    assert_eq!(output.code, Some(1), "{output:?}");
+    assert!(output.stderr.contains("no join token"), "{output:?}");
 }
 
 #[test]
@@ -277,14 +281,14 @@ fn the_environment_names_gateway_and_key() {
     assert_eq!(refused.code, Some(1));
     assert!(refused.stderr.contains("hint: make a key with `hostler api-keys create"), "{refused:?}");
     let refused = with(url, Some("hst_wrong"), &["files", "find"]);
-    assert!(refused.stderr.contains("not known here, or was revoked"), "{refused:?}");
+    assert!(refused.stderr.contains("not known here, was revoked, or has expired"), "{refused:?}");
     let refused = with(url, Some(&key), &["sign-in"]);
     assert!(refused.stderr.contains("needs the admin role"), "{refused:?}");
     assert!(!refused.stderr.contains(&key), "a key is never shown: {refused:?}");
     let help = with(url, Some(&key), &["files", "find", "--help"]).stdout;
     assert!(!help.contains(&key), "nor in the help: {help}");
     let refused = with("https://example.org", None, &["hosts", "list"]);
-    assert!(refused.stderr.contains("--gateway https://example.org"), "{refused:?}");
+    assert!(refused.stderr.contains("no gateway answers at https://example.org"), "{refused:?}");
 }
 
 #[test]

@@ -36,9 +36,11 @@ fn handshakes_that_are_wrong_are_refused_with_a_reason() {
     let generation = host["generation"].as_u64().unwrap();
 
     let names = hello_headers();
-    let [protocol, host_header, generation_header, version] = names.each_ref().map(String::as_str);
-    let good =
-        |http: Http| http.with(host_header, id).with(generation_header, &generation.to_string()).with(version, "0.1.0");
+    let [protocol, host_header, generation_header, version, instance] = names.each_ref().map(String::as_str);
+    let good = |http: Http| {
+        let http = http.with(host_header, id).with(generation_header, &generation.to_string());
+        http.with(version, "0.1.0").with(instance, "0123456789abcdef")
+    };
     let token = "Bearer not-the-token";
     let cases = [
         ("plain GET", http.clone(), 400, "no_upgrade"),
@@ -46,12 +48,13 @@ fn handshakes_that_are_wrong_are_refused_with_a_reason() {
         ("wrong protocol", good(upgrade(&http)).with(protocol, "999").with("Authorization", token), 426, "protocol"),
         ("no protocol", good(upgrade(&http)).with("Authorization", token), 400, "hello"),
         ("no token", good(upgrade(&http)).with(protocol, "1"), 400, "hello"),
-        ("wrong token", good(upgrade(&http)).with(protocol, "1").with("Authorization", token), 401, "token"),
+        ("wrong token", good(upgrade(&http)).with(protocol, "1").with("Authorization", token), 401, "assertion"),
         (
             "negative generation",
             upgrade(&http)
                 .with(host_header, id)
                 .with(generation_header, "-1")
+                .with(instance, "0123456789abcdef")
                 .with(version, "0.1.0")
                 .with(protocol, "1")
                 .with("Authorization", token),
@@ -79,9 +82,10 @@ fn handshakes_that_are_wrong_are_refused_with_a_reason() {
 }
 
 /// The names of the hello's headers, as the link's own code writes them.
-fn hello_headers() -> [String; 4] {
+fn hello_headers() -> [String; 5] {
     use hostler_link::handshake as h;
-    [&h::PROTOCOL_HEADER, &h::HOST_HEADER, &h::GENERATION_HEADER, &h::AGENT_VERSION_HEADER].map(ToString::to_string)
+    [&h::PROTOCOL_HEADER, &h::HOST_HEADER, &h::GENERATION_HEADER, &h::AGENT_VERSION_HEADER, &h::INSTANCE_HEADER]
+        .map(ToString::to_string)
 }
 
 async fn describe(client: &LinkClient) -> v1::DescribeResponse {

@@ -4,9 +4,16 @@
 
 mod api;
 mod cli;
+mod faults;
 mod find;
+mod join;
+mod limits;
 mod link;
 mod names;
+mod nginx;
+mod permissions;
+mod proxies;
 mod scans;
 mod smoke;
 mod support;
+mod trust;

@@ -124,3 +124,27 @@ pub fn write(path: PathBuf, content: impl AsRef<[u8]>) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(path, content).unwrap();
 }
+
+/// Fills a tree with files of a few bytes.
+pub fn files(tree: &Path, count: usize) {
+    for i in 0..count {
+        write(tree.join(format!("dir-{}/a-file-with-a-name-of-some-length-{i:05}", i % 20)), i.to_string());
+    }
+}
+
+/// True for a host, as `hosts list --json` has it, that is linked.
+pub fn linked(host: &Value) -> bool {
+    host["linked"] == true
+}
+
+/// How many files the indexes of a gateway have.
+pub fn found(gateway: &Hostler) -> usize {
+    let args = ["files", "find", "--kind", "file", "--limit", "100000", "--json"];
+    gateway.ok(args).json().as_array().unwrap().len()
+}
+
+/// Scans a tree of a gateway's only host; the scan when it has ended.
+pub fn scan_to_end(gateway: &Hostler, tree: &Path) -> Value {
+    let started = gateway.start_scan(tree, [""; 0]);
+    gateway.wait_scan(&started, &["completed", "failed", "cancelled"])["scan"].clone()
+}

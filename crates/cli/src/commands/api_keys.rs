@@ -2,11 +2,11 @@
 
 use anyhow::Result;
 use hostler_gateway::Gateway;
+use hostler_model::{Timestamp, time};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
 use crate::args::{ApiKeyCreate, ApiKeyRevoke, ApiKeys, ApiKeysList};
-use crate::client::{Client, ClientError, Query};
+use crate::client::{Client, ClientError};
 use crate::views::ApiKey;
 use crate::{dirs, output};
 
@@ -22,6 +22,7 @@ pub async fn run(args: ApiKeys) -> Result<()> {
 struct NewKey<'a> {
     name: &'a str,
     role: hostler_model::Role,
+    expires_in_seconds: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -31,13 +32,13 @@ struct Created {
 }
 
 async fn create(args: ApiKeyCreate) -> Result<()> {
-    let body = NewKey { name: &args.name, role: args.role };
+    let body = NewKey { name: &args.name, role: args.role, expires_in_seconds: args.expires };
     let asked: Result<Created, ClientError> = Client::new(&args.connection)?.post("/api-keys", Some(&body)).await;
     let made = match asked {
         // No gateway runs on this data directory: its store is free.
         Err(ClientError::Unreachable { .. }) if args.connection.gateway.is_none() => {
             let data = dirs::data(args.connection.data.clone())?;
-            let (key, secret) = Gateway::create_api_key_offline(&data, &args.name, args.role).await?;
+            let (key, secret) = Gateway::create_api_key_offline(&data, &args.name, args.role, args.expires).await?;
             Created { id: key.id, key: secret }
         }
         asked => asked?,
@@ -52,11 +53,7 @@ async fn create(args: ApiKeyCreate) -> Result<()> {
 }
 
 async fn list(args: ApiKeysList) -> Result<()> {
-    #[derive(Deserialize)]
-    struct All {
-        items: Vec<Box<RawValue>>,
-    }
-    let All { items } = Client::new(&args.connection)?.get("/api-keys", &Query::default()).await?;
+    let items = Client::new(&args.connection)?.all("/api-keys").await?;
     if args.connection.json {
         return output::json_array(&items);
     }
@@ -67,10 +64,11 @@ async fn list(args: ApiKeysList) -> Result<()> {
             format!("{}…", k.hint),
             output::ago(Some(k.created_at)),
             output::ago(k.last_used_at),
+            expiry(k.expires_at),
             k.id.to_string(),
         ]
     });
-    output::table(&["NAME", "ROLE", "KEY", "CREATED", "LAST USED", "ID"], rows)
+    output::table(&["NAME", "ROLE", "KEY", "CREATED", "LAST USED", "EXPIRES", "ID"], rows)
 }
 
 async fn revoke(args: ApiKeyRevoke) -> Result<()> {
@@ -81,4 +79,13 @@ async fn revoke(args: ApiKeyRevoke) -> Result<()> {
         eprintln!("Revoked {}.", args.id);
     }
     Ok(())
+}
+
+fn expiry(at: Option<Timestamp>) -> String {
+    let now = hostler_gateway::clock::now();
+    match at {
+        None => "never".into(),
+        Some(at) if at <= now => "expired".into(),
+        Some(at) => format!("in {}", time::age(at.seconds_since(now))),
+    }
 }

@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 
 use hostler_model::time::{age, duration};
-use hostler_model::{ByteStr, EntryKind, HostId, ScanState, Timestamp, size};
+use hostler_model::{ByteStr, EntryKind, ScanState, Timestamp, size};
 use maud::{Markup, html};
 
 use super::query::{ENCODED, Query};
-use crate::fleet::STALE_AFTER_SECONDS;
+pub use crate::store::LinkState;
 use crate::store::{Capability, CapabilityState, Host};
 
 /// An icon of the sprite. Its name must be in the text beside it or in a label.
@@ -126,22 +126,11 @@ pub fn scan_state(of: ScanState) -> Markup {
     }
 }
 
-/// How sure it is that a host can be reached now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum LinkState {
-    /// Linked, and it answered lately.
-    Linked,
-    /// Linked, and it has not answered for three proofs.
-    Stale,
-    /// No link.
-    Down,
-}
-
 impl LinkState {
-    /// Judges by the link and the age of the last proof.
-    pub fn of(linked: bool, last_proof: Option<Timestamp>, now: Timestamp) -> Self {
+    /// Judges by the link and the age of the last proof; `stale_after` is [`crate::fleet::Fleet::stale_after_seconds`].
+    pub fn of(linked: bool, last_proof: Option<Timestamp>, now: Timestamp, stale_after: u64) -> Self {
         match (linked, last_proof) {
-            (true, Some(at)) if now.seconds_since(at) <= STALE_AFTER_SECONDS => Self::Linked,
+            (true, Some(at)) if now.seconds_since(at) <= stale_after => Self::Linked,
             (true, _) => Self::Stale,
             (false, _) => Self::Down,
         }
@@ -178,7 +167,7 @@ pub struct Proof {
 
 impl Proof {
     /// Judges one capability of a host; an unlinked host's proofs are old whatever their age.
-    pub fn of(capability: Option<&Capability>, link: LinkState, now: Timestamp) -> Self {
+    pub fn of(capability: Option<&Capability>, link: LinkState) -> Self {
         let Some(capability) = capability else {
             return Self { class: "none", chip: "outline", icon: "dash", word: "not known yet", aged: false };
         };
@@ -190,9 +179,8 @@ impl Proof {
                 Self { class: "none", chip: "outline", icon: "lock", word: "not granted", aged: false }
             }
             CapabilityState::Failed => Self { class: "failed", chip: "bad", icon: "x", word: "failed", aged: true },
-            CapabilityState::Proved
-                if link != LinkState::Linked || now.seconds_since(capability.proved_at) > STALE_AFTER_SECONDS =>
-            {
+            // A linked host proves all of its capabilities at once.
+            CapabilityState::Proved if link != LinkState::Linked => {
                 Self { class: "stale", chip: "warn", icon: "clock", word: "last proved", aged: true }
             }
             CapabilityState::Proved => Self { class: "", chip: "ok", icon: "check", word: "proved", aged: true },
@@ -208,7 +196,7 @@ pub fn capability<'a>(host: &'a Host, wanted: &str) -> Option<&'a Capability> {
 /// The cell of a capability in the hosts table.
 pub fn capability_cell(host: &Host, wanted: &str, link: LinkState, now: Timestamp) -> Markup {
     let found = capability(host, wanted);
-    let proof = Proof::of(found, link, now);
+    let proof = Proof::of(found, link);
     let detail = found.map(|c| c.detail.as_str()).unwrap_or_default();
     html! {
         a.cap.(proof.class) id={ "host-" (wanted) "-" (host.id) } href={ "/hosts/" (host.id) "#capabilities" }
@@ -415,16 +403,6 @@ pub fn kept(query: &Query) -> Markup {
     html! { @for key in ["sort", "order", "rows"] { @if let Some(value) = query.get(key) { (hidden(key, value)) } } }
 }
 
-/// A choice of hosts for a filter.
-pub fn host_select(hosts: &[Host], chosen: Option<HostId>) -> Markup {
-    html! {
-        select.select name="host" aria-label="Host" id="filter-host" {
-            option value="" { "Any host" }
-            @for host in hosts { option value=(host.id) selected[chosen == Some(host.id)] { (host.name) } }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -450,9 +428,9 @@ mod tests {
     #[test]
     fn a_link_without_proofs_goes_stale() {
         let at = |s: i64| Timestamp::from_micros(s * 1_000_000);
-        assert_eq!(LinkState::of(true, Some(at(0)), at(45)), LinkState::Linked);
-        assert_eq!(LinkState::of(true, Some(at(0)), at(46)), LinkState::Stale);
-        assert_eq!(LinkState::of(false, Some(at(46)), at(46)), LinkState::Down);
+        assert_eq!(LinkState::of(true, Some(at(0)), at(45), 45), LinkState::Linked);
+        assert_eq!(LinkState::of(true, Some(at(0)), at(46), 45), LinkState::Stale);
+        assert_eq!(LinkState::of(false, Some(at(46)), at(46), 45), LinkState::Down);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Errors as pages: what is wrong, then what to do; the code and the time below, for reports.
 
+use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
 use hostler_model::Role;
 use maud::html;
@@ -9,6 +11,16 @@ use super::components::icon;
 use super::shell::{gate, theme_of};
 use crate::clock::now;
 use crate::store::StoreError;
+
+tokio::task_local! {
+    /// The theme of the request that is answered: errors are drawn where its headers are not at hand.
+    static THEME: Option<&'static str>;
+}
+
+/// Middleware of the pages: error pages have the theme that was chosen.
+pub async fn with_theme(request: Request, next: Next) -> Response {
+    THEME.scope(theme_of(request.headers()), next.run(request)).await
+}
 
 /// Why a page could not be drawn.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +37,9 @@ pub enum PageError {
     /// The request makes no sense.
     #[error("{0}")]
     Bad(String),
+    /// It could not be done, through no fault of who asked.
+    #[error("{0}")]
+    Failed(String),
     /// The store refused or failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -42,6 +57,15 @@ impl IntoResponse for PageError {
                 "It may have been removed, or the address was cut short.",
             ),
             Self::Bad(why) => error_page(StatusCode::BAD_REQUEST, "That does not work", &sentence(&why), None),
+            Self::Failed(why) => {
+                tracing::error!(why, "a page could not do what was asked");
+                error_page(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "That could not be done",
+                    &sentence(&why),
+                    "Try again; the gateway's log says more.",
+                )
+            }
             Self::Store(error @ StoreError::NotFound { .. }) => error_page(
                 StatusCode::NOT_FOUND,
                 "Nothing is here",
@@ -59,6 +83,15 @@ impl IntoResponse for PageError {
             }
             Self::Store(error @ StoreError::Closed) => {
                 error_page(StatusCode::SERVICE_UNAVAILABLE, "The gateway stops", &sentence(&error.to_string()), None)
+            }
+            Self::Store(error @ StoreError::Full) => {
+                tracing::error!(%error, "a page could not do what was asked");
+                error_page(
+                    StatusCode::INSUFFICIENT_STORAGE,
+                    "The gateway's disk is full",
+                    &sentence(&error.to_string()),
+                    None,
+                )
             }
             Self::Store(error) => {
                 tracing::error!(%error, "a page could not be drawn");
@@ -85,7 +118,7 @@ pub fn forbidden(role: Role) -> Response {
 
 /// An error as a page of its own. `hint` says what to do.
 pub fn error_page<'a>(status: StatusCode, title: &str, text: &str, hint: impl Into<Option<&'a str>>) -> Response {
-    themed(status, title, text, hint.into(), None)
+    themed(status, title, text, hint.into(), THEME.try_with(|theme| *theme).unwrap_or_default())
 }
 
 fn themed(status: StatusCode, title: &str, text: &str, hint: Option<&str>, theme: Option<&str>) -> Response {

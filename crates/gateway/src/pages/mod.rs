@@ -3,10 +3,12 @@
 //! A page is a URL: filter, sort, page and tab are in its query ([`query`]). Names from hosts are bytes until they are
 //! drawn ([`components::name`]). Nothing here decides who may do what: [`crate::auth`] does.
 
+pub mod activity;
 pub mod assets;
 pub mod components;
 pub mod errors;
 pub mod files;
+pub mod forms;
 pub mod hosts;
 pub mod live;
 pub mod palette;
@@ -17,7 +19,9 @@ pub mod sign_in;
 pub mod welcome;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
+use axum::middleware::from_fn;
 use axum::response::Response;
 use axum::routing::{get, post};
 
@@ -25,13 +29,21 @@ pub use errors::{error_page, not_found};
 
 use crate::state::AppState;
 
+/// Largest form of somebody who is not signed in, bytes.
+const SIGN_IN_LIMIT: usize = 16 * 1024;
+
 /// The pages for those who are signed in.
 pub fn router() -> Router<AppState> {
     Router::new()
         .route("/", get(welcome::start))
         .route("/welcome", get(welcome::page))
-        .route("/hosts", get(hosts::list))
-        .route("/hosts/{id}", get(hosts::show))
+        .route("/hosts", get(hosts::list::page))
+        .route("/hosts/join", get(hosts::join::page).post(hosts::join::create))
+        .route("/hosts/join/{id}/revoke", get(hosts::join::confirm_revoke).post(hosts::join::revoke))
+        .route("/hosts/{id}", get(hosts::show::page))
+        .route("/hosts/{id}/probe", post(hosts::remove::probe))
+        .route("/hosts/{id}/remove", get(hosts::remove::confirm).post(hosts::remove::remove))
+        .route("/activity", get(activity::page))
         .route("/files", get(files::browse::page))
         .route("/files/entry", get(files::entry::page))
         .route("/files/search", get(files::search::page))
@@ -41,25 +53,44 @@ pub fn router() -> Router<AppState> {
         .route("/files/scans", get(files::scans::history).post(files::scan_form::start))
         .route("/files/scans/{id}", get(files::scans::show))
         .route("/files/scans/{id}/cancel", post(files::scans::cancel))
-        .route("/settings/keys", get(settings::keys).post(settings::create))
-        .route("/settings/keys/{id}/revoke", get(settings::confirm_revoke).post(settings::revoke))
+        .merge(settings_router())
         .route("/search", get(palette::page))
         .route("/search/fragment", get(palette::fragment))
         .route("/live", get(live::stream))
         .route("/theme", post(sign_in::theme))
         .route("/sign-out", post(sign_in::sign_out))
         .method_not_allowed_fallback(errors::wrong_method)
+        .layer(from_fn(errors::with_theme))
+}
+
+fn settings_router() -> Router<AppState> {
+    use settings::{account, audit, gateway, keys, sessions, users};
+    Router::new()
+        .route("/settings", get(settings::start))
+        .route("/settings/account", get(account::page))
+        .route("/settings/account/password", post(account::change_password))
+        .route("/settings/users", get(users::list).post(users::create))
+        .route("/settings/users/{id}/role", post(users::set_role))
+        .route("/settings/users/{id}/password", get(users::password).post(users::set_password))
+        .route("/settings/users/{id}/delete", get(users::confirm_delete).post(users::delete))
+        .route("/settings/sessions", get(sessions::list))
+        .route("/settings/sessions/{id}/end", post(sessions::end))
+        .route("/settings/keys", get(keys::keys).post(keys::create))
+        .route("/settings/keys/{id}/revoke", get(keys::confirm_revoke).post(keys::revoke))
+        .route("/settings/audit", get(audit::list))
+        .route("/settings/gateway", get(gateway::page))
 }
 
 /// What nobody needs to be signed in for.
 pub fn public_router() -> Router<AppState> {
     Router::new()
-        .route("/sign-in", get(sign_in::page))
+        .route("/sign-in", get(sign_in::page).post(sign_in::sign_in).layer(DefaultBodyLimit::max(SIGN_IN_LIMIT)))
         // HEAD, as previews of links send it, must not use the link up.
         .route("/sign-in/{token}", get(sign_in::use_link).head(sign_in::page))
         .route("/assets/{name}", get(assets::serve))
         .route("/favicon.ico", get(assets::favicon))
         .route("/favicon.svg", get(assets::favicon))
+        .layer(from_fn(errors::with_theme))
 }
 
 /// Where the stylesheet is, for the few pages that others draw.

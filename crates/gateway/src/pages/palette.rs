@@ -10,7 +10,7 @@ use super::components::*;
 use super::errors::PageError;
 use super::files::entry_link;
 use super::query::Query;
-use super::shell::{Nav, Page, Viewer};
+use super::shell::{Nav, Page, Viewer, hosts_by_name};
 use crate::state::AppState;
 use crate::store::{FindQuery, PageRequest};
 
@@ -20,14 +20,21 @@ const PER_GROUP: usize = 8;
 const PATIENCE: Duration = Duration::from_millis(1500);
 
 /// Pages that can be jumped to.
-const PAGES: [(&str, &str, &str, &str); 8] = [
+const PAGES: [(&str, &str, &str, &str); 15] = [
     ("/hosts", "hosts", "Hosts", "G H"),
     ("/files", "files", "Files", "G F"),
     ("/files/search", "search", "Search files", ""),
     ("/files/duplicates", "copy", "Duplicates", "G U"),
     ("/files/scans", "activity", "Scans", "G S"),
     ("/files#scan", "play", "Scan a directory", ""),
+    ("/activity", "activity", "Activity", "G A"),
+    ("/hosts/join", "plus", "Add a host", ""),
+    ("/settings/account", "user", "My account", ""),
+    ("/settings/users", "user", "Users", ""),
+    ("/settings/sessions", "lock", "Sessions", ""),
     ("/settings/keys", "key", "API keys", ""),
+    ("/settings/audit", "file", "Audit log", ""),
+    ("/settings/gateway", "settings", "Gateway", ""),
     ("/welcome", "info", "First steps", ""),
 ];
 
@@ -110,10 +117,11 @@ async fn find(state: &AppState, viewer: &Viewer) -> Result<(Vec<Group>, bool), P
     let text = viewer.query.text("q").unwrap_or_default();
     let lower = text.to_lowercase();
     let mut groups = Vec::new();
-    let hosts = viewer.hosts.iter().filter(|h| h.name.to_lowercase().contains(&lower)).take(PER_GROUP);
+    let (hosts, _) = hosts_by_name(state, (!lower.is_empty()).then_some(&*lower), PER_GROUP as u32).await?;
     groups.push(Group {
         title: "Hosts",
         hits: hosts
+            .iter()
             .map(|host| Hit {
                 href: format!("/hosts/{}", host.id),
                 icon: "hosts",

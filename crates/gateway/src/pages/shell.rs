@@ -4,7 +4,7 @@ use axum::extract::FromRequestParts;
 use axum::http::header::COOKIE;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Uri};
-use hostler_model::{HostId, Role, Timestamp};
+use hostler_model::{HostId, Role, Timestamp, size};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::assets;
@@ -14,10 +14,10 @@ use super::query::Query;
 use crate::auth::Principal;
 use crate::clock::now;
 use crate::state::AppState;
-use crate::store::Host;
+use crate::store::{Host, HostQuery, LinkedNow, StoreError};
 
-/// Hosts that the switcher lists; the hosts page has all.
-const SWITCHER: usize = 12;
+/// Hosts that menus list; with more, people type a name, and the hosts page has all.
+const MENU: u32 = 50;
 
 /// Who looks at a page, at what, and when. Every signed-in page takes one.
 pub struct Viewer {
@@ -29,8 +29,12 @@ pub struct Viewer {
     pub path: String,
     /// When the page is drawn.
     pub now: Timestamp,
-    /// All hosts, by name.
+    /// The first hosts by name, for menus; with few hosts all of them.
     pub hosts: Vec<Host>,
+    /// How many hosts there are.
+    pub host_count: u64,
+    /// The host that the query names in `host`, by its id or its name; a name is replaced by the id.
+    about: Option<Host>,
     /// `light` or `dark` when chosen, else the system's.
     pub theme: Option<&'static str>,
     base_url: std::sync::Arc<str>,
@@ -43,14 +47,26 @@ impl FromRequestParts<AppState> for Viewer {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, PageError> {
         let principal = parts.extensions.get::<Principal>().cloned().ok_or(PageError::SignedOut)?;
+        let mut query = Query::parse(parts.uri.query());
+        let about = match query.text("host") {
+            Some(text) => find_host(state, &text).await?,
+            None => None,
+        };
+        if let Some(host) = &about {
+            query = query.with("host", host.id.to_string().as_str());
+        }
+        // The menus look up for themselves who is linked.
+        let (rows, counts) = hosts_by_name(state, None, MENU).await?;
         Ok(Self {
             principal,
-            query: Query::parse(parts.uri.query()),
+            query,
             path: parts.uri.path().to_string(),
             now: now(),
-            hosts: state.store.hosts().await?,
+            hosts: rows,
+            host_count: counts,
+            about,
             theme: theme_of(&parts.headers),
-            base_url: state.base_url.clone(),
+            base_url: state.public_url.clone(),
             state: state.clone(),
             here: here(&parts.uri),
         })
@@ -66,7 +82,9 @@ pub enum Nav {
     Files,
     /// History of scans; in the side bar a part of Files.
     Scans,
-    /// API keys.
+    /// What happened.
+    Activity,
+    /// Account, users, keys, the gateway.
     Settings,
 }
 
@@ -100,14 +118,43 @@ impl Viewer {
         csrf_field(self.principal.csrf.as_deref())
     }
 
-    /// One of the hosts.
+    /// The host that the query names, or one of the menus.
     pub fn host(&self, id: HostId) -> Option<&Host> {
-        self.hosts.iter().find(|h| h.id == id)
+        self.about.iter().chain(&self.hosts).find(|h| h.id == id)
+    }
+
+    /// True when the menus have all hosts.
+    pub fn menu_is_whole(&self) -> bool {
+        self.host_count <= self.hosts.len() as u64
+    }
+
+    /// A choice of hosts for a filter: a list, or with many hosts a field for a name.
+    pub fn host_select(&self) -> Markup {
+        let chosen = self.about.as_ref().map(|h| h.id);
+        let typed = self.about.as_ref().map(|h| h.name.clone());
+        let typed = typed.or_else(|| self.query.text("host").map(String::from)).unwrap_or_default();
+        let unknown = (chosen.is_none() && !typed.is_empty()).then_some("true");
+        html! {
+            @if self.menu_is_whole() {
+                select.select name="host" aria-label="Host" id="filter-host" {
+                    option value="" { "Any host" }
+                    @for host in &self.hosts { option value=(host.id) selected[chosen == Some(host.id)] { (host.name) } }
+                }
+            } @else {
+                input.input name="host" id="filter-host" aria-label="Host" placeholder="Any host" value=(typed) autocomplete="off"
+                    spellcheck="false" aria-invalid=[unknown] title=[unknown.map(|_| "No host is called that")];
+            }
+        }
     }
 
     /// How sure it is that the host can be reached.
     pub fn link(&self, host: &Host) -> LinkState {
-        LinkState::of(self.state.fleet.linked(host.id), host.last_proof_at, self.now)
+        LinkState::of(
+            self.state.fleet.linked(host.id),
+            host.last_proof_at,
+            self.now,
+            self.state.fleet.stale_after_seconds(),
+        )
     }
 
     /// Draws a whole page.
@@ -135,8 +182,9 @@ impl Viewer {
                 div.nav {
                     a href="/hosts" aria-current=[here(nav == Nav::Hosts)] { (icon("hosts")) "Hosts" }
                     a href="/files" aria-current=[here(matches!(nav, Nav::Files | Nav::Scans))] { (icon("files")) "Files" }
+                    a href="/activity" aria-current=[here(nav == Nav::Activity)] { (icon("activity")) "Activity" }
                     div.nav-sep {}
-                    a href="/settings/keys" aria-current=[here(nav == Nav::Settings)] { (icon("settings")) "Settings" }
+                    a href="/settings" aria-current=[here(nav == Nav::Settings)] { (icon("settings")) "Settings" }
                 }
                 div.side-foot {
                     span.wrap { (self.base_url.split_once("://").map_or(&*self.base_url, |(_, at)| at)) }
@@ -150,8 +198,9 @@ impl Viewer {
         let entries = [
             (Nav::Hosts, "/hosts", "hosts", "Hosts"),
             (Nav::Files, "/files", "files", "Files"),
-            (Nav::Scans, "/files/scans", "activity", "Scans"),
-            (Nav::Settings, "/settings/keys", "settings", "Settings"),
+            (Nav::Scans, "/files/scans", "play", "Scans"),
+            (Nav::Activity, "/activity", "activity", "Activity"),
+            (Nav::Settings, "/settings", "settings", "Settings"),
         ];
         html! {
             nav.tabbar aria-label="Main, short" {
@@ -164,20 +213,26 @@ impl Viewer {
 
     fn top(&self, host: Option<&Host>, live: bool) -> Markup {
         let shown = host.map_or("All hosts", |h| h.name.as_str());
+        let more = self.host_count - self.hosts.len() as u64;
         html! {
             header.top {
                 a.brand href="/hosts" aria-label="Hostler, hosts" { (icon("brand")) span { "Hostler" } }
                 details.menu {
                     summary.btn.ghost aria-label={ "Host: " (shown) } { (icon("hosts")) bdi.clip { (shown) } (icon("down")) }
                     div.menu-list {
-                        a href="/hosts" { "All hosts " span.push.muted.xs { (self.hosts.len()) } }
-                        @for each in self.hosts.iter().take(SWITCHER) {
+                        @if more > 0 {
+                            form.menu-search action="/hosts" role="search" {
+                                input.input type="search" name="q" aria-label="Find a host" placeholder="Find a host" autocomplete="off";
+                            }
+                        }
+                        a href="/hosts" { "All hosts " span.push.muted.xs { (size::grouped(self.host_count)) } }
+                        @for each in &self.hosts {
                             @let (kind, word) = self.link(each).mark();
                             a href={ "/hosts/" (each.id) } {
                                 span.state.(kind) { bdi { (each.name) } } @if kind != "ok" { span.push.muted.xs { (word) } }
                             }
                         }
-                        @if self.hosts.len() > SWITCHER { a.muted href="/hosts" { "All " (self.hosts.len()) " hosts" } }
+                        @if more > 0 { a.muted href="/hosts" { "And " (size::grouped(more)) " more" } }
                     }
                 }
                 a.search.push href="/search" data-palette { (icon("search")) span { "Find hosts and files" } kbd { "Ctrl K" } }
@@ -193,7 +248,8 @@ impl Viewer {
                         span.avatar aria-hidden="true" { (self.principal.name.chars().next().unwrap_or('?').to_uppercase()) }
                     }
                     div.menu-list {
-                        span.menu-text { (icon("user")) (self.principal.name) " · " (self.principal.role) }
+                        span.menu-text { (self.principal.name) " · " (self.principal.role) }
+                        a href="/settings/account" { (icon("user")) "My account" }
                         a href="/settings/keys" { (icon("key")) "API keys" }
                         button type="button" hidden data-keys { (icon("info")) "Keyboard keys" }
                         form method="post" action="/sign-out" { (self.csrf()) button { (icon("x")) "Sign out" } }
@@ -246,6 +302,27 @@ pub fn theme_of(headers: &HeaderMap) -> Option<&'static str> {
     ["light", "dark"].into_iter().find(|t| *t == value)
 }
 
+/// The host of this id or name.
+pub async fn find_host(state: &AppState, text: &str) -> Result<Option<Host>, PageError> {
+    if let Ok(id) = text.parse::<HostId>() {
+        return match state.store.host(id).await {
+            Ok(host) => Ok(Some(host)),
+            Err(StoreError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        };
+    }
+    let (found, _) = hosts_by_name(state, Some(text), MENU).await?;
+    Ok(found.into_iter().find(|host| host.name.eq_ignore_ascii_case(text)))
+}
+
+/// The first hosts by name that have this text in theirs, and how many have it.
+pub async fn hosts_by_name(state: &AppState, text: Option<&str>, limit: u32) -> Result<(Vec<Host>, u64), PageError> {
+    let query = HostQuery { text: text.map(str::to_owned), limit, ..HostQuery::default() };
+    let nobody = LinkedNow { hosts: Vec::new(), fresh_since: Timestamp::from_micros(0) };
+    let (rows, counts) = state.store.hosts_page(query, nobody).await?;
+    Ok((rows.into_iter().map(|row| row.host).collect(), counts.all()))
+}
+
 fn here(uri: &Uri) -> String {
     uri.path_and_query().map_or_else(|| "/".into(), |p| p.as_str().to_string())
 }
@@ -273,6 +350,7 @@ fn keys_dialog() -> Markup {
         ("G F", "Files"),
         ("G U", "Duplicates"),
         ("G S", "Scans"),
+        ("G A", "Activity"),
         ("/", "Filter or search on this page"),
         ("J K", "Next or previous row"),
         ("Enter", "Open the row"),

@@ -1,5 +1,6 @@
 //! Signing in by a one-time link, signing out, and the theme.
 
+use axum::Extension;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
@@ -7,50 +8,129 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::components::{command, icon};
-use super::errors::error_page;
+use super::errors::sentence;
 use super::files::scans::NoFields;
 use super::shell::{gate, theme_of};
-use crate::auth::{self, CsrfForm, SignInError};
+use crate::audit::Anonymous;
+use crate::auth::{self, CsrfForm, OwnForm, Peer, SignInError};
 use crate::state::AppState;
+
+/// What the form sends.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub struct SignInFields {
+    name: String,
+    password: String,
+}
 
 /// `GET /sign-in`: how to get in.
 pub async fn page(headers: HeaderMap) -> Markup {
-    let card = html! {
-        section.card aria-labelledby="sign-in-title" {
-            h1 id="sign-in-title" { "Sign in" }
-            p { "Open a one-time link. On the gateway's host, this prints one:" }
-            (command("hostler sign-in"))
-            p.muted.small { "First time here? " code { "hostler up" } " printed a link when it started." }
+    form("", None, &headers)
+}
+
+/// `POST /sign-in`: by name and password.
+pub async fn sign_in(
+    State(state): State<AppState>,
+    peer: Peer,
+    headers: HeaderMap,
+    OwnForm(fields): OwnForm<SignInFields>,
+) -> Response {
+    let SignInFields { name, password } = fields;
+    match auth::sign_in(&state, &name, password, peer, &headers).await {
+        Ok((who, response)) => signed_in(who, response),
+        Err(error) => {
+            let status = refused_with(&error);
+            let text = match status {
+                StatusCode::INTERNAL_SERVER_ERROR => "The gateway could not look you up. Its log says why.".to_owned(),
+                _ => sentence(&error.to_string()),
+            };
+            let page = form(&name, Some(&text), &headers);
+            refused(error, status, page.into_response())
         }
-    };
-    gate("Sign in", theme_of(&headers), card)
+    }
 }
 
 /// `GET /sign-in/{token}`: uses the link up and goes to the pages.
-pub async fn use_link(State(state): State<AppState>, Path(token): Path<String>, headers: HeaderMap) -> Response {
-    match auth::use_link(&state, &token).await {
-        Ok(response) => response,
-        Err(SignInError::Useless) => {
+pub async fn use_link(
+    State(state): State<AppState>,
+    Path(token): Path<String>,
+    peer: Peer,
+    headers: HeaderMap,
+) -> Response {
+    match auth::use_link(&state, &token, peer, &headers).await {
+        Ok((who, response)) => signed_in(who, response),
+        Err(error) => {
+            let status = refused_with(&error);
+            let text = match &error {
+                SignInError::Useless => {
+                    "It was used before, or it has expired. A link works once, for 15 minutes.".to_owned()
+                }
+                _ if status == StatusCode::INTERNAL_SERVER_ERROR => {
+                    "The gateway could not check the link. Its log says why.".to_owned()
+                }
+                _ => sentence(&error.to_string()),
+            };
             let card = html! {
                 section.card aria-labelledby="sign-in-title" {
                     h1 id="sign-in-title" { "This link does not work" }
-                    div.notice.bad role="alert" { (icon("warn")) div { "It was used before, or it has expired. A link works once, for 15 minutes." } }
+                    div.notice.bad role="alert" { (icon("warn")) div { (text) } }
                     p { "On the gateway's host, this prints a new one:" }
                     (command("hostler sign-in"))
                 }
             };
-            (StatusCode::UNAUTHORIZED, gate("Sign in", theme_of(&headers), card)).into_response()
-        }
-        Err(error) => {
-            tracing::error!(%error, "a sign-in link could not be used");
-            error_page(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "Not signed in",
-                "The gateway could not check the link. Its log says why.",
-                "Try again with a new link: hostler sign-in prints one.",
-            )
+            refused(error, status, gate("Sign in", theme_of(&headers), card).into_response())
         }
     }
+}
+
+fn form(name: &str, error: Option<&str>, headers: &HeaderMap) -> Markup {
+    let card = html! {
+        section.card aria-labelledby="sign-in-title" {
+            h1 id="sign-in-title" { "Sign in" }
+            @if let Some(error) = error { div.notice.bad role="alert" { (icon("warn")) div { (error) } } }
+            form.form method="post" action="/sign-in" {
+                div.field { label for="name" { "Name" }
+                    input.input id="name" name="name" value=(name) required autocomplete="username" autocapitalize="none" spellcheck="false"; }
+                div.field { label for="password" { "Password" }
+                    input.input id="password" name="password" type="password" required autocomplete="current-password"; }
+                div.row { button.btn.primary { "Sign in" } }
+            }
+            p.muted.small { "Without a password, open a one-time link. On the gateway's host, this prints one:" }
+            (command("hostler sign-in"))
+        }
+    };
+    gate("Sign in", theme_of(headers), card)
+}
+
+fn signed_in(who: String, response: Response) -> Response {
+    (Extension(Anonymous(who)), response).into_response()
+}
+
+fn refused_with(error: &SignInError) -> StatusCode {
+    match error {
+        SignInError::Useless | SignInError::Wrong { .. } => StatusCode::UNAUTHORIZED,
+        SignInError::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
+        SignInError::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
+        SignInError::Store(_) | SignInError::Random(_) => {
+            tracing::error!(%error, "nobody could be signed in");
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
+    }
+}
+
+fn refused(error: SignInError, status: StatusCode, page: Response) -> Response {
+    let mut response = (status, page).into_response();
+    let retry_after = match &error {
+        SignInError::TooMany(error) => error.seconds,
+        SignInError::Busy(_) => 3,
+        SignInError::Wrong { user: Some(user) } => {
+            return (Extension(Anonymous(user.clone())), response).into_response();
+        }
+        // A name that nobody has is not written down: it may be a password in the wrong field.
+        _ => return (Extension(Anonymous("(unknown)".to_owned())), response).into_response(),
+    };
+    response.headers_mut().insert(header::RETRY_AFTER, retry_after.into());
+    response
 }
 
 /// `POST /sign-out`.

@@ -1,11 +1,15 @@
 //! Errors of the native API: `{"error": {"code", "message", "hint"}}`.
 
 use axum::Json;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use crate::auth::{Forbidden, NewKeyError, SignInError};
+use crate::attempts::TooMany;
+use crate::audit::Why;
+use crate::auth::users::UserError;
+use crate::auth::{Busy, Forbidden, NewKeyError, SignInError};
+use crate::backup::BackupError;
 use crate::scans::StartScanError;
 use crate::store::StoreError;
 
@@ -20,6 +24,8 @@ pub struct ApiError {
     pub message: String,
     /// What to do.
     pub hint: Option<String>,
+    /// Seconds after which it may work.
+    pub retry_after: Option<u64>,
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
@@ -38,7 +44,7 @@ pub struct ErrorText {
 impl ApiError {
     /// An error without a hint.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), hint: None }
+        Self { status, code, message: message.into(), hint: None, retry_after: None }
     }
 
     /// 401.
@@ -58,7 +64,7 @@ impl ApiError {
     }
 
     /// 500: the cause goes to the log, not to the client.
-    fn internal(error: &dyn std::error::Error) -> Self {
+    pub fn internal(error: &dyn std::error::Error) -> Self {
         tracing::error!(error = %error, "a request failed");
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the gateway failed; its log says why")
     }
@@ -67,7 +73,12 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let error = ErrorText { code: self.code.into(), message: self.message, hint: self.hint };
-        (self.status, Json(ErrorBody { error })).into_response()
+        let mut response = (self.status, Json(ErrorBody { error })).into_response();
+        response.extensions_mut().insert(Why(self.code));
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        response
     }
 }
 
@@ -77,7 +88,13 @@ impl From<StoreError> for ApiError {
             StoreError::NotFound { .. } => Self::new(StatusCode::NOT_FOUND, "not_found", error.to_string()),
             StoreError::Exists { .. } => Self::new(StatusCode::CONFLICT, "exists", error.to_string()),
             StoreError::BadCursor(_) => Self::new(StatusCode::BAD_REQUEST, "bad_cursor", error.to_string()),
+            StoreError::BadBackup(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_backup", error.to_string()),
+            StoreError::TooNew { .. } => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "too_new", error.to_string()),
             StoreError::Closed => Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", error.to_string()),
+            StoreError::Full => {
+                tracing::error!(%error, "a request failed");
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", error.to_string())
+            }
             _ => Self::internal(&error),
         }
     }
@@ -107,9 +124,37 @@ impl From<StartScanError> for ApiError {
 impl From<NewKeyError> for ApiError {
     fn from(error: NewKeyError) -> Self {
         match error {
-            NewKeyError::Name => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", error.to_string()),
+            NewKeyError::Name | NewKeyError::Expired => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", error.to_string())
+            }
             NewKeyError::Store(error) => error.into(),
             NewKeyError::Random(error) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<TooMany> for ApiError {
+    fn from(error: TooMany) -> Self {
+        let text = error.to_string();
+        Self { retry_after: Some(error.seconds), ..Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_attempts", text) }
+    }
+}
+
+impl From<Busy> for ApiError {
+    fn from(error: Busy) -> Self {
+        Self { retry_after: Some(3), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", error.to_string()) }
+    }
+}
+
+impl From<UserError> for ApiError {
+    fn from(error: UserError) -> Self {
+        let text = error.to_string();
+        match error {
+            UserError::Name | UserError::Weak(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", text),
+            UserError::WrongPassword => Self::new(StatusCode::FORBIDDEN, "wrong_password", text),
+            UserError::Busy(error) => error.into(),
+            UserError::Store(error) => error.into(),
+            UserError::Hash(error) => Self::internal(&error),
         }
     }
 }
@@ -117,9 +162,24 @@ impl From<NewKeyError> for ApiError {
 impl From<SignInError> for ApiError {
     fn from(error: SignInError) -> Self {
         match error {
-            SignInError::Useless => Self::unauthorized(&error.to_string()),
+            SignInError::Useless | SignInError::Wrong { .. } => Self::unauthorized(&error.to_string()),
+            SignInError::TooMany(error) => error.into(),
+            SignInError::Busy(error) => error.into(),
             SignInError::Store(error) => error.into(),
             SignInError::Random(error) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<BackupError> for ApiError {
+    fn from(error: BackupError) -> Self {
+        let text = error.to_string();
+        match error {
+            BackupError::Busy => Self::new(StatusCode::CONFLICT, "busy", text),
+            BackupError::TooLarge => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", text),
+            BackupError::Body(_) => Self::new(StatusCode::BAD_REQUEST, "bad_body", text),
+            BackupError::File { .. } => Self::internal(&error),
+            BackupError::Store(error) => error.into(),
         }
     }
 }

@@ -2,12 +2,11 @@
 
 use axum::Json;
 use axum::extract::State;
-use hostler_model::{ContentHash, EntryKind, Timestamp, size, time};
+use hostler_model::{ContentHash, EntryKind, size};
 use serde::Serialize;
 
 use super::params::Params;
 use super::{ApiError, error::ErrorBody};
-use crate::clock;
 use crate::state::AppState;
 use crate::store::{
     DuplicateGroup, DuplicateQuery, DuplicateTotals, FindQuery, IndexedEntry, Listing, Page, SortKey, StoreError,
@@ -32,12 +31,6 @@ use crate::store::{
     ("cursor" = Option<String>, Query, description = "`next` of the page before"),
 ), responses((status = 200, body = Page<IndexedEntry>), (status = 400, body = ErrorBody)))]
 pub async fn find(State(state): State<AppState>, mut params: Params) -> Result<Json<Page<IndexedEntry>>, ApiError> {
-    let instant = |text: &str| match time::parse_age(text) {
-        Ok(seconds) => Ok(Timestamp::from_micros(clock::now().micros() - seconds as i64 * 1_000_000)),
-        Err(_) => {
-            Timestamp::parse(text).map_err(|_| format!("{text:?} is neither an age such as 7d nor an RFC 3339 time"))
-        }
-    };
     let query = FindQuery {
         host: params.host(&*state.store).await?,
         below: params.maybe_absolute("below")?,
@@ -46,8 +39,8 @@ pub async fn find(State(state): State<AppState>, mut params: Params) -> Result<J
         kinds: params.all("kind")?.iter().map(|k| kind(k)).collect::<Result<_, _>>()?,
         min_size: params.with("min_size", size::parse)?,
         max_size: params.with("max_size", size::parse)?,
-        modified_after: params.with("newer", instant)?,
-        modified_before: params.with("older", instant)?,
+        modified_after: params.instant("newer")?,
+        modified_before: params.instant("older")?,
         owner: params.text("owner")?,
         hash: params.with("hash", |text| {
             ContentHash::from_hex(text).ok_or_else(|| "it is not a hash: use 2 to 64 hex digits".to_owned())

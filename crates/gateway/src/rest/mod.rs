@@ -1,17 +1,23 @@
 //! The native API: `/api/v1`, JSON in and out, documented by the OpenAPI document that is made from these handlers.
 
+mod audit;
+mod backup;
 mod error;
 mod events;
 mod files;
 mod hosts;
+mod join;
 mod keys;
 mod params;
 mod scans;
+mod sessions;
 mod sign_in;
+mod users;
 
 use axum::Router;
-use axum::http::header;
-use axum::response::{Html, IntoResponse};
+use axum::extract::DefaultBodyLimit;
+use axum::http::{StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use maud::{DOCTYPE, html};
 use utoipa::OpenApi;
@@ -19,6 +25,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use error::ApiError;
+pub use hosts::remove_host;
+pub use join::{CreatedJoinToken, new_token};
 
 use crate::state::AppState;
 
@@ -34,8 +42,11 @@ struct Documentation;
 fn documented() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(Documentation::openapi())
         .routes(routes!(hosts::list))
-        .routes(routes!(hosts::show))
+        .routes(routes!(hosts::show, hosts::remove))
+        .routes(routes!(hosts::probe_all))
+        .routes(routes!(hosts::probe))
         .routes(routes!(hosts::roots))
+        .routes(routes!(hosts::doctor))
         .routes(routes!(scans::list, scans::create))
         .routes(routes!(scans::show))
         .routes(routes!(scans::cancel))
@@ -48,7 +59,24 @@ fn documented() -> OpenApiRouter<AppState> {
         .routes(routes!(keys::list, keys::create))
         .routes(routes!(keys::revoke))
         .routes(routes!(sign_in::create))
+        .routes(routes!(sessions::me))
+        .routes(routes!(sessions::list))
+        .routes(routes!(sessions::end))
+        .routes(routes!(users::list, users::create))
+        .routes(routes!(users::change, users::delete))
+        .routes(routes!(users::set_password))
+        .routes(routes!(join::tokens, join::create_token))
+        .routes(routes!(join::revoke_token))
+        .routes(routes!(audit::list))
+        .routes(routes!(events::list))
         .routes(routes!(events::stream))
+        .routes(routes!(backup::backup))
+        .routes(routes!(backup::restore))
+}
+
+/// Routes whose body is the credential.
+fn documented_public() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(join::join))
 }
 
 /// The routes below `/api/v1`; the caller adds authentication.
@@ -59,28 +87,34 @@ pub fn router() -> Router<AppState> {
 /// The OpenAPI document, paths complete, as pretty JSON.
 pub fn openapi() -> String {
     let document = OpenApiRouter::<AppState>::with_openapi(Documentation::openapi())
-        .nest("/api/v1", documented())
+        .nest("/api/v1", documented().merge(documented_public()))
         .split_for_parts()
         .1;
     // The document is built of strings and maps only.
     document.to_pretty_json().unwrap_or_default()
 }
 
-/// `/api/openapi.json` and `/api/docs`: for everybody.
+/// `/api/openapi.json`, `/api/docs` and joining: for everybody.
 pub fn public_router() -> Router<AppState> {
     let json = || async { ([(header::CONTENT_TYPE, "application/json")], openapi()) };
-    Router::new().route("/api/openapi.json", get(json)).route("/api/docs", get(docs))
+    let join = documented_public().split_for_parts().0.layer(DefaultBodyLimit::max(join::BODY_LIMIT));
+    let join = join.method_not_allowed_fallback(wrong_method);
+    Router::new().nest("/api/v1", join).route("/api/openapi.json", get(json)).route("/api/docs", get(docs))
+}
+
+/// The answer to a request that the gateway's end cut short.
+pub fn stopping() -> Response {
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the gateway is stopping").into_response()
 }
 
 /// The answer where no route is.
 pub async fn unknown() -> ApiError {
-    ApiError::new(axum::http::StatusCode::NOT_FOUND, "no_route", "there is no such route")
-        .hint("GET /api/docs lists them all")
+    ApiError::new(StatusCode::NOT_FOUND, "no_route", "there is no such route").hint("GET /api/docs lists them all")
 }
 
 /// The answer of every route to a method it has not.
 pub async fn wrong_method() -> ApiError {
-    ApiError::new(axum::http::StatusCode::METHOD_NOT_ALLOWED, "method", "this route has no such method")
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method", "this route has no such method")
         .hint("GET /api/docs lists them all")
 }
 

@@ -8,10 +8,11 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
-use hostler_model::{ByteStr, HostId};
+use hostler_model::{ByteStr, HostId, Timestamp, time};
 use serde::de::DeserializeOwned;
 
 use super::ApiError;
+use crate::clock;
 use crate::store::{PageRequest, Store};
 
 const MAX_PAIRS: usize = 64;
@@ -79,6 +80,18 @@ impl Params {
         self.text(name)?.map(|text| parse(&text).map_err(|e| wrong(name, &e))).transpose()
     }
 
+    /// An instant: an age such as `7d`, or an RFC 3339 time.
+    pub fn instant(&mut self, name: &str) -> Result<Option<Timestamp>, ApiError> {
+        self.with(name, |text| match time::parse_age(text) {
+            Ok(seconds) => {
+                let age = i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000);
+                Ok(Timestamp::from_micros(clock::now().micros().saturating_sub(age)))
+            }
+            Err(_) => Timestamp::parse(text)
+                .map_err(|_| format!("{text:?} is neither an age such as 7d nor an RFC 3339 time")),
+        })
+    }
+
     /// `true` and `1`, or `false` and `0`.
     pub fn flag(&mut self, name: &str) -> Result<bool, ApiError> {
         let parse = |text: &str| match text {
@@ -102,6 +115,17 @@ impl Params {
     pub async fn host(&mut self, store: &dyn Store) -> Result<Option<HostId>, ApiError> {
         match self.text("host")? {
             Some(text) if !text.is_empty() => find_host(store, &text).await.map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// As [`Params::host`]; the id may be one that is not known any more.
+    pub async fn past_host(&mut self, store: &dyn Store) -> Result<Option<HostId>, ApiError> {
+        match self.text("host")? {
+            Some(text) if !text.is_empty() => match text.parse() {
+                Ok(id) => Ok(Some(id)),
+                Err(_) => find_host(store, &text).await.map(Some),
+            },
             _ => Ok(None),
         }
     }

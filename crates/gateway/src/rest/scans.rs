@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::params::{Body, Id, Params, find_host};
 use super::{ApiError, error::ErrorBody};
+use crate::audit::{Entry, scan_entry};
 use crate::auth::Principal;
 use crate::scans::StartScan;
 use crate::state::AppState;
@@ -43,7 +44,7 @@ pub async fn create(
     State(state): State<AppState>,
     principal: Principal,
     Body(new): Body<NewScan>,
-) -> Result<(StatusCode, Json<Created>), ApiError> {
+) -> Result<(StatusCode, Entry, Json<Created>), ApiError> {
     principal.require(Role::Operator)?;
     let host = match &new.host {
         Some(host) => find_host(&*state.store, host).await?,
@@ -52,7 +53,7 @@ pub async fn create(
     let mut options = new.options;
     options.force |= new.force;
     let scan = state.scans.start(StartScan { host, root: new.root, options, requested_by: principal.name }).await?;
-    Ok((StatusCode::CREATED, Json(Created { id: scan.id })))
+    Ok((StatusCode::CREATED, scan_entry(&scan), Json(Created { id: scan.id })))
 }
 
 /// Scans, newest first
@@ -93,9 +94,10 @@ pub async fn cancel(
     State(state): State<AppState>,
     principal: Principal,
     Id(id): Id<ScanId>,
-) -> Result<Json<Scan>, ApiError> {
+) -> Result<(Entry, Json<Scan>), ApiError> {
     principal.require(Role::Operator)?;
-    Ok(Json(state.scans.cancel(id).await?))
+    let scan = state.scans.cancel(id).await?;
+    Ok((scan_entry(&scan), Json(scan)))
 }
 
 /// What a scan could not read

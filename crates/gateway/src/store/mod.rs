@@ -3,12 +3,22 @@
 //! Everything here is durable when a call returns. The index of a root changes only in [`Store::commit_index`], in one
 //! transaction: a reader sees the generation before or the one after, never a mixture.
 
+mod activity;
+mod people;
 pub mod sqlite;
 pub mod types;
+mod words;
+
+use std::path::Path;
 
 use async_trait::async_trait;
-use hostler_model::{ApiKeyId, ByteStr, HostId, IndexOp, Role, ScanCounters, ScanId, ScanState, Timestamp};
+use hostler_model::{
+    ApiKeyId, ByteStr, HostId, IndexOp, JoinTokenId, Role, ScanCounters, ScanId, ScanState, SessionId, Timestamp,
+    UserId,
+};
 
+pub use activity::*;
+pub use people::*;
 pub use types::*;
 
 /// Why a store call failed.
@@ -43,9 +53,15 @@ pub enum StoreError {
         /// What this program knows.
         known: i64,
     },
+    /// A file that is no backup of this program's database, or a damaged one.
+    #[error("this file cannot be restored: {0}; nothing was changed")]
+    BadBackup(String),
+    /// No room for what was to be written.
+    #[error("the gateway's disk is full and nothing was written; free some space where its data directory lies")]
+    Full,
     /// The database failed.
     #[error("the database failed: {0}")]
-    Database(#[from] rusqlite::Error),
+    Database(#[source] rusqlite::Error),
     /// A file of the store failed.
     #[error("{path}: {source}")]
     File {
@@ -59,6 +75,18 @@ pub enum StoreError {
     Closed,
 }
 
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DiskFull) => Self::Full,
+            _ => Self::Database(error),
+        }
+    }
+}
+
+/// What is left of a removed host, on its way out. It goes on when this is dropped.
+pub type Removal = tokio::task::JoinHandle<Result<()>>;
+
 /// The result of a store call.
 pub type Result<T> = std::result::Result<T, StoreError>;
 
@@ -67,20 +95,42 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 pub trait Store: Send + Sync + 'static {
     // ---- hosts ----
 
-    /// Makes a host known, or renames it and replaces its token. `token_hash` is SHA-256.
-    async fn register_host(&self, id: HostId, name: &str, token_hash: [u8; 32], at: Timestamp) -> Result<()>;
-    /// The host whose link token has this SHA-256.
-    async fn host_by_token(&self, token_hash: [u8; 32]) -> Result<Option<HostId>>;
+    /// Makes a host known without a join token, or renames it and replaces its Ed25519 key.
+    async fn register_host(&self, id: HostId, name: &str, public_key: [u8; 32], at: Timestamp) -> Result<()>;
+    /// The key with which a host signs; `None` when the host is not known, was removed or has no key yet.
+    async fn host_key(&self, id: HostId) -> Result<Option<[u8; 32]>>;
     /// All hosts by name.
     async fn hosts(&self) -> Result<Vec<Host>>;
+    /// A page of the hosts that match, and how many match by the state of their link whatever [`HostQuery::link`] is.
+    async fn hosts_page(&self, query: HostQuery, linked: LinkedNow) -> Result<(Vec<HostRow>, HostCounts)>;
     /// One host.
     async fn host(&self, id: HostId) -> Result<Host>;
-    /// Settles the number of a host's new link: greater than every one before and than what the agent remembers.
-    async fn next_generation(&self, id: HostId, agent_knows: u64) -> Result<u64>;
-    /// The host answered.
-    async fn host_proved(&self, id: HostId, at: Timestamp) -> Result<()>;
-    /// The host described itself and its capabilities.
-    async fn host_described(&self, id: HostId, facts: HostFacts, capabilities: Vec<Capability>) -> Result<()>;
+    /// Settles the number of a host's new link, in one write with the time of the assertion that asked for it: an
+    /// assertion is accepted once, and only when it is newer than all before.
+    async fn admit_link(&self, id: HostId, agent_knows: u64, asserted_at: Timestamp) -> Result<LinkAdmission>;
+    /// Keeps what many hosts told, in one write. Hosts that are not known are passed over.
+    async fn keep_proofs(&self, proofs: Vec<HostProof>) -> Result<()>;
+    /// Forgets a host. When this returns its key is of no use and it is listed no more; its index, scans and events go in
+    /// bounded writes after that, which a later start takes up when they are interrupted.
+    async fn remove_host(&self, id: HostId) -> Result<Removal>;
+
+    // ---- joining ----
+
+    /// Keeps a join token; `secret_hash` is SHA-256.
+    async fn create_join_token(&self, token: JoinTokenRecord, secret_hash: [u8; 32]) -> Result<()>;
+    /// All join tokens, newest first. Those that expired more than [`JOIN_TOKEN_KEPT_SECONDS`] ago are forgotten.
+    async fn join_tokens(&self) -> Result<Vec<JoinTokenRecord>>;
+    /// Makes a join token useless; fails with `NotFound` when it is not known or was used.
+    async fn revoke_join_token(&self, id: JoinTokenId, at: Timestamp) -> Result<()>;
+    /// Lets a host join with a token, in one write. `name` gets a number when another host has it.
+    async fn join(
+        &self,
+        secret_hash: [u8; 32],
+        host: HostId,
+        name: &str,
+        public_key: [u8; 32],
+        at: Timestamp,
+    ) -> Result<JoinOutcome>;
 
     // ---- scans ----
 
@@ -136,13 +186,28 @@ pub trait Store: Send + Sync + 'static {
     /// Totals of [`Store::duplicates`].
     async fn duplicate_totals(&self, query: DuplicateQuery) -> Result<DuplicateTotals>;
 
-    // ---- identity ----
+    // ---- users ----
+
+    /// Keeps a user; `password_hash` is a PHC string.
+    async fn create_user(&self, user: User, password_hash: String) -> Result<()>;
+    /// All users by name.
+    async fn users(&self) -> Result<Vec<User>>;
+    /// The user of this name and the hash of their password.
+    async fn user_by_name(&self, name: &str) -> Result<Option<(User, String)>>;
+    /// Changes what a user may do, also in the sessions they have.
+    async fn set_user_role(&self, id: UserId, role: Role) -> Result<()>;
+    /// Replaces a user's password. Their sessions go on: see [`Store::end_sessions_of`].
+    async fn set_user_password(&self, id: UserId, password_hash: String) -> Result<()>;
+    /// Forgets a user and ends their sessions.
+    async fn delete_user(&self, id: UserId) -> Result<()>;
+
+    // ---- keys, links, sessions ----
 
     /// Keeps a key; `key_hash` is SHA-256.
     async fn create_api_key(&self, key: ApiKey, key_hash: [u8; 32]) -> Result<()>;
     /// All keys, newest first.
     async fn api_keys(&self) -> Result<Vec<ApiKey>>;
-    /// The key with this SHA-256, noting its use.
+    /// The key with this SHA-256 that has not expired, noting its use.
     async fn use_api_key(&self, key_hash: [u8; 32], at: Timestamp) -> Result<Option<ApiKey>>;
     /// Makes a key useless at once.
     async fn revoke_api_key(&self, id: ApiKeyId) -> Result<()>;
@@ -150,13 +215,57 @@ pub trait Store: Send + Sync + 'static {
     async fn create_sign_in_link(&self, token_hash: [u8; 32], role: Role, expires_at: Timestamp) -> Result<()>;
     /// Uses up a sign-in link; `None` when it is unknown, used or expired.
     async fn use_sign_in_link(&self, token_hash: [u8; 32], at: Timestamp) -> Result<Option<Role>>;
-    /// Keeps a session.
+    /// Keeps a session, and when it has a user, that they signed in.
     async fn create_session(&self, token_hash: [u8; 32], session: Session) -> Result<()>;
-    /// The session with this token that has not ended.
+    /// The session with this token that has not ended, noting its use.
     async fn session(&self, token_hash: [u8; 32], at: Timestamp) -> Result<Option<Session>>;
-    /// Ends a session.
+    /// All sessions that have not ended, the last used first.
+    async fn sessions(&self, at: Timestamp) -> Result<Vec<Session>>;
+    /// Ends a session by its token.
     async fn end_session(&self, token_hash: [u8; 32]) -> Result<()>;
+    /// Ends a session by its id.
+    async fn end_session_by_id(&self, id: SessionId) -> Result<()>;
+    /// Ends the sessions of a user but one; how many they were.
+    async fn end_sessions_of(&self, user: UserId, except: Option<SessionId>) -> Result<u64>;
+
+    // ---- what happened ----
+
+    /// Adds to the audit log. Entries are never changed, and pruned after [`AUDIT_SECONDS`].
+    async fn append_audit(&self, entry: AuditEntry) -> Result<()>;
+    /// The audit log, newest first.
+    async fn audit(&self, filter: AuditFilter, page: PageRequest) -> Result<Page<AuditEntry>>;
+    /// Keeps records of a host's journal and how far it was read, in one write: each record once, however often it is sent.
+    ///
+    /// `records` come in the order of the journal and `through` is the last number they cover. A jump in the numbers adds a
+    /// `journal.gap` event that says how many were lost, and another `journal` than the one kept a `journal.new` event.
+    async fn append_host_events(
+        &self,
+        host: HostId,
+        journal: [u8; 16],
+        records: Vec<HostEventRecord>,
+        through: u64,
+    ) -> Result<AppendedEvents>;
+    /// How far a host's journal was kept: which journal, and the last number.
+    async fn journal_position(&self, host: HostId) -> Result<Option<([u8; 16], u64)>>;
+    /// Keeps an event of the gateway itself.
+    async fn append_gateway_event(&self, event: NewEvent) -> Result<ActivityEvent>;
+    /// Events, the last received first. The newest [`MAX_ACTIVITY`] are kept.
+    async fn activity(&self, filter: ActivityFilter, page: PageRequest) -> Result<Page<ActivityEvent>>;
+
+    // ---- backup ----
+
+    /// Writes a consistent copy to a new file while the store is used, with the files that are the gateway's identity.
+    /// Sessions and sign-in links are left out.
+    async fn backup_to(&self, path: &Path) -> Result<()>;
+    /// Replaces everything by a backup's content, while the store is used. The file is checked first.
+    ///
+    /// The gateway's identity is the backup's from the next start on.
+    /// What guards links against replay is not set back: per host the newer of both is kept.
+    async fn restore_from(&self, path: &Path, at: Timestamp) -> Result<()>;
 }
+
+/// Seconds an expired join token stays listed: 90 days.
+pub const JOIN_TOKEN_KEPT_SECONDS: i64 = 90 * 86_400;
 
 /// Errors kept of one scan; more are counted, not kept.
 pub const MAX_SCAN_ERRORS: u64 = 10_000;

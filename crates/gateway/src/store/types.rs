@@ -1,8 +1,8 @@
 //! What the store keeps, in the shapes that REST and the pages read.
 
 use hostler_model::{
-    Algorithm, ApiKeyId, ByteStr, ChangeOp, ContentHash, EntryKind, HostId, Role, ScanCounters, ScanId, ScanOptions,
-    ScanState, Timestamp,
+    Algorithm, ByteStr, ChangeOp, ContentHash, EntryKind, HostId, ScanCounters, ScanId, ScanOptions, ScanState,
+    Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +43,32 @@ pub struct Capability {
     pub roots: Vec<ByteStr>,
 }
 
+/// What a host's owner allows, in the words of the agent's policy file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Grant {
+    /// `files`, ...
+    pub capability: String,
+    /// `none`, `read`, ...
+    pub level: String,
+    /// The directories it holds for.
+    pub roots: Vec<ByteStr>,
+}
+
+/// What a host told of itself; what it did not tell stays as it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostProof {
+    /// Which host.
+    pub host: HostId,
+    /// When it answered.
+    pub at: Timestamp,
+    /// What it is.
+    pub facts: Option<HostFacts>,
+    /// What it can do.
+    pub capabilities: Option<Vec<Capability>>,
+    /// What its owner allows.
+    pub grants: Option<Vec<Grant>>,
+}
+
 /// What a probe can find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -68,12 +94,109 @@ pub struct Host {
     pub facts: HostFacts,
     /// Its capabilities, each with its own age.
     pub capabilities: Vec<Capability>,
+    /// What its owner allows.
+    pub grants: Vec<Grant>,
     /// When it was made known.
     pub created_at: Timestamp,
     /// When it last answered.
     pub last_proof_at: Option<Timestamp>,
     /// Number of its latest link; each new link has a greater one.
     pub generation: u64,
+}
+
+/// How sure it is that a host can be reached now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LinkState {
+    /// Linked, and it answered lately.
+    Linked,
+    /// Linked, and it has not answered for three proofs.
+    Stale,
+    /// No link.
+    Down,
+}
+
+/// Which hosts are linked now and what counts as lately: the store does not know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkedNow {
+    /// The hosts that have a link.
+    pub hosts: Vec<HostId>,
+    /// Of them, those that proved themselves at or after this are not stale.
+    pub fresh_since: Timestamp,
+}
+
+/// How a list of hosts is sorted; then by name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HostSort {
+    /// By name.
+    #[default]
+    Name,
+    /// Linked first.
+    Link,
+    /// By operating system.
+    System,
+    /// By indexed files.
+    Files,
+    /// By indexed bytes.
+    Size,
+}
+
+/// Which hosts, and which of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostQuery {
+    /// The name or the kernel's host name holds this; ASCII letters in either case.
+    pub text: Option<String>,
+    /// Only those whose link is so.
+    pub link: Option<LinkState>,
+    /// How to sort.
+    pub sort: HostSort,
+    /// Greatest first.
+    pub descending: bool,
+    /// Hosts to pass over.
+    pub offset: u64,
+    /// At most this many.
+    pub limit: u32,
+}
+
+/// A host with its link and the sums of its indexes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostRow {
+    /// The host.
+    pub host: Host,
+    /// Its link.
+    pub link: LinkState,
+    /// Indexed directories.
+    pub roots: u64,
+    /// Files in them.
+    pub files: u64,
+    /// Sum of their sizes.
+    pub bytes: u64,
+}
+
+/// Hosts by the state of their link.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HostCounts {
+    /// Linked, and they answered lately.
+    pub linked: u64,
+    /// Linked, and they have not answered lately.
+    pub stale: u64,
+    /// Without a link.
+    pub down: u64,
+}
+
+impl HostCounts {
+    /// All of them.
+    pub fn all(self) -> u64 {
+        self.linked + self.stale + self.down
+    }
+
+    /// Those whose link is so.
+    pub fn of(self, link: LinkState) -> u64 {
+        match link {
+            LinkState::Linked => self.linked,
+            LinkState::Stale => self.stale,
+            LinkState::Down => self.down,
+        }
+    }
 }
 
 /// A directory of a host that has an index.
@@ -318,36 +441,6 @@ pub struct ScanFilter {
     pub root: Option<ByteStr>,
     /// Only in these states; empty means all.
     pub states: Vec<ScanState>,
-}
-
-/// An API key without its secret.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
-pub struct ApiKey {
-    /// Its id.
-    pub id: ApiKeyId,
-    /// What its owner calls it.
-    pub name: String,
-    /// What it may do.
-    pub role: Role,
-    /// The first characters of the key, to tell keys apart.
-    pub hint: String,
-    /// When it was made.
-    pub created_at: Timestamp,
-    /// When it was last used (within a minute).
-    pub last_used_at: Option<Timestamp>,
-}
-
-/// A browser's session.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Session {
-    /// Who signed in.
-    pub name: String,
-    /// What they may do.
-    pub role: Role,
-    /// The token every form must carry.
-    pub csrf: String,
-    /// When it ends.
-    pub expires_at: Timestamp,
 }
 
 /// A user or group of a host.

@@ -1,30 +1,31 @@
 //! What every store must do. Each check uses a host of its own, so that all run on one store.
 //!
-//! The index is in [`crate::index`]; here are hosts, scans and identity, and what all checks share.
+//! The index is in [`crate::index`], identity in [`crate::trust`], events in [`crate::activity`]; here are hosts, scans, and what all
+//! checks share.
 
 use std::sync::Arc;
 
 use hostler_gateway::store::{
-    ApiKey, Capability, CapabilityState, HostFacts, IndexCommit, Page, PageRequest, Scan, ScanError, ScanFilter,
-    Session, Store, StoreError,
+    Capability, CapabilityState, Grant, HostCounts, HostFacts, HostProof, HostQuery, HostSort, IndexCommit, LinkState,
+    LinkedNow, Page, PageRequest, Scan, ScanError, ScanFilter, Store, StoreError,
 };
 use hostler_model::{
-    Algorithm, ApiKeyId, ByteStr, ContentHash, Entry, EntryKind, HostId, IndexOp, Role, ScanCounters, ScanId,
-    ScanOptions, ScanState, Timestamp,
+    Algorithm, ByteStr, ContentHash, Entry, EntryKind, HostId, IndexOp, ScanCounters, ScanId, ScanOptions, ScanState,
+    Timestamp,
 };
 
 /// Runs every check on one store.
 pub async fn conformance(store: Arc<dyn Store>) {
-    let store = store.as_ref();
+    let shared = store;
+    let store = shared.as_ref();
     hosts(store).await;
-    generations_never_go_back(store).await;
+    hosts_are_filtered_sorted_and_paged(store).await;
     scans_and_their_states(store).await;
     scans_are_filtered_and_paged(store).await;
     scan_errors_are_paged_and_bounded(store).await;
-    api_keys(store).await;
-    a_sign_in_link_works_once(store).await;
-    sessions_end(store).await;
     crate::index::conformance(store).await;
+    crate::trust::conformance(&shared).await;
+    crate::activity::conformance(store).await;
 }
 
 /// Microseconds since the epoch, `seconds` after some moment.
@@ -33,7 +34,7 @@ pub fn at(seconds: i64) -> Timestamp {
 }
 
 /// A secret's hash that no other check uses.
-fn secret() -> [u8; 32] {
+pub fn secret() -> [u8; 32] {
     let mut hash = [7; 32];
     for (to, from) in hash.iter_mut().zip(HostId::new().to_string().bytes().rev()) {
         *to = from;
@@ -141,7 +142,7 @@ async fn hosts(store: &dyn Store) {
     let (old, new) = (secret(), secret());
     store.register_host(id, "zebra", old, at(1)).await.unwrap();
     store.register_host(other, "ant", secret(), at(2)).await.unwrap();
-    assert_eq!(store.host_by_token(old).await.unwrap(), Some(id));
+    assert_eq!(store.host_key(id).await.unwrap(), Some(old));
 
     let names: Vec<String> = store.hosts().await.unwrap().into_iter().map(|h| h.name).collect();
     assert!(names.is_sorted(), "hosts come by name: {names:?}");
@@ -154,23 +155,33 @@ async fn hosts(store: &dyn Store) {
         proved_at: at(3),
         roots: vec![ByteStr::from(&b"/srv/caf\xe9"[..])],
     };
-    store.host_described(id, facts.clone(), vec![files.clone()]).await.unwrap();
-    store.host_proved(id, at(4)).await.unwrap();
+    let grants = vec![Grant { capability: "files".into(), level: "read".into(), roots: files.roots.clone() }];
+    let whole = HostProof {
+        host: id,
+        at: at(4),
+        facts: Some(facts.clone()),
+        capabilities: Some(vec![files.clone()]),
+        grants: Some(grants.clone()),
+    };
+    let bare = |host, when| HostProof { host, at: at(when), facts: None, capabilities: None, grants: None };
+    // A host that is not known is passed over, the others are kept.
+    store.keep_proofs(vec![bare(HostId::new(), 4), whole, bare(other, 5)]).await.unwrap();
+    store.keep_proofs(vec![bare(id, 6)]).await.unwrap();
+    assert_eq!(store.host(other).await.unwrap().last_proof_at, Some(at(5)));
 
-    // Registered again, it keeps what is known of it; only its name and token differ.
+    // Registered again, it keeps what is known of it; only its name and key differ.
     store.register_host(id, "yak", new, at(9)).await.unwrap();
     let host = store.host(id).await.unwrap();
-    assert_eq!((host.name.as_str(), host.created_at, host.last_proof_at), ("yak", at(1), Some(at(4))));
-    assert_eq!((host.facts, host.capabilities), (facts, vec![files]));
-    assert_eq!(store.host_by_token(old).await.unwrap(), None, "the token before is of no use");
-    assert_eq!(store.host_by_token(new).await.unwrap(), Some(id));
+    assert_eq!((host.name.as_str(), host.created_at, host.last_proof_at), ("yak", at(1), Some(at(6))));
+    assert_eq!((host.facts, host.capabilities, host.grants), (facts, vec![files], grants), "what was not told stays");
+    assert_eq!(store.host_key(id).await.unwrap(), Some(new), "the key before is of no use");
 
     let nobody = HostId::new();
+    assert_eq!(store.host_key(nobody).await.unwrap(), None);
     for failed in [
         store.host(nobody).await.map(drop),
-        store.host_proved(nobody, at(1)).await,
-        store.host_described(nobody, HostFacts::default(), vec![]).await,
-        store.next_generation(nobody, 1).await.map(drop),
+        store.admit_link(nobody, 1, at(1)).await.map(drop),
+        store.remove_host(nobody).await.map(drop),
     ] {
         let error = failed.unwrap_err();
         assert!(matches!(&error, StoreError::NotFound { what: "host", .. }), "{error}");
@@ -178,16 +189,42 @@ async fn hosts(store: &dyn Store) {
     }
 }
 
-async fn generations_never_go_back(store: &dyn Store) {
-    let id = new_host(store, "generations").await;
-    let mut last = 0;
-    for agent_knows in [0, 0, 40, 3, 0] {
-        let next = store.next_generation(id, agent_knows).await.unwrap();
-        assert!(next > last && next > agent_knows, "{next} after {last}, the agent knows {agent_knows}");
-        last = next;
+async fn hosts_are_filtered_sorted_and_paged(store: &dyn Store) {
+    let bare = |host, when| HostProof { host, at: at(when), facts: None, capabilities: None, grants: None };
+    let mut ids = Vec::new();
+    for n in 0..6 {
+        ids.push(new_host(store, &format!("Paged-{n}")).await);
     }
-    assert_eq!(last, 43, "a generation is not wasted");
-    assert_eq!(store.host(id).await.unwrap().generation, last);
+    // 0 and 1 answered lately, 2 long ago, 3 never; 4 answered lately and has no link any more.
+    store.keep_proofs(vec![bare(ids[0], 99), bare(ids[1], 100), bare(ids[2], 10), bare(ids[4], 100)]).await.unwrap();
+    let linked = LinkedNow { hosts: ids[..4].to_vec(), fresh_since: at(50) };
+    let list = async |query: HostQuery| {
+        let query = HostQuery { text: Some("paged-".into()), ..query };
+        let (rows, counts) = store.hosts_page(query, linked.clone()).await.unwrap();
+        assert_eq!(counts, HostCounts { linked: 2, stale: 2, down: 2 }, "all that match, not only this page");
+        rows.into_iter().map(|row| (row.host.name, row.link)).collect::<Vec<_>>()
+    };
+    let named = |rows: Vec<(String, LinkState)>| {
+        rows.into_iter().map(|(name, _)| name.trim_start_matches("Paged-").to_owned()).collect::<String>()
+    };
+    let all = list(HostQuery { limit: 10, ..HostQuery::default() }).await;
+    use LinkState::{Down, Linked, Stale};
+    assert_eq!(all.iter().map(|(_, link)| *link).collect::<Vec<_>>(), [Linked, Linked, Stale, Stale, Down, Down]);
+    assert_eq!(named(all), "012345");
+    assert_eq!(named(list(HostQuery { limit: 2, offset: 4, ..HostQuery::default() }).await), "45");
+    assert_eq!(named(list(HostQuery { limit: 2, offset: u64::MAX, ..HostQuery::default() }).await), "");
+    assert_eq!(named(list(HostQuery { limit: 9, descending: true, ..HostQuery::default() }).await), "543210");
+    let by_link = HostQuery { limit: 9, sort: HostSort::Link, descending: true, ..HostQuery::default() };
+    assert_eq!(named(list(by_link).await), "452301", "equal ones by name");
+    for (link, expected) in [(Linked, "01"), (Stale, "23"), (Down, "45")] {
+        assert_eq!(named(list(HostQuery { limit: 9, link: Some(link), ..HostQuery::default() }).await), expected);
+    }
+    let nothing = HostQuery { text: Some("paged-%".into()), limit: 9, ..HostQuery::default() };
+    assert_eq!(store.hosts_page(nothing, linked).await.unwrap(), (Vec::new(), HostCounts::default()));
+    // Later checks list all hosts.
+    for id in ids {
+        store.remove_host(id).await.unwrap().await.unwrap().unwrap();
+    }
 }
 
 async fn scans_and_their_states(store: &dyn Store) {
@@ -273,62 +310,4 @@ async fn scan_errors_are_paged_and_bounded(store: &dyn Store) {
     assert_eq!(kept, errors[..kept.len()], "in the order of the walk");
     let error = store.scan_errors(ScanId::new(), first_page(1)).await.unwrap_err();
     assert!(matches!(error, StoreError::NotFound { what: "scan", .. }), "{error}");
-}
-
-async fn api_keys(store: &dyn Store) {
-    let key = ApiKey {
-        id: ApiKeyId::new(),
-        name: format!("ci {}", ScanId::new()),
-        role: Role::Viewer,
-        hint: "hst_12ab".into(),
-        created_at: at(1),
-        last_used_at: None,
-    };
-    let hash = secret();
-    store.create_api_key(key.clone(), hash).await.unwrap();
-    let error = store.create_api_key(ApiKey { id: ApiKeyId::new(), ..key.clone() }, secret()).await.unwrap_err();
-    assert!(matches!(&error, StoreError::Exists { .. }) && error.to_string().contains(&key.name), "{error}");
-    let newer = ApiKey { id: ApiKeyId::new(), name: format!("newer {}", key.name), created_at: at(2), ..key.clone() };
-    store.create_api_key(newer.clone(), secret()).await.unwrap();
-    let ours: Vec<ApiKeyId> =
-        store.api_keys().await.unwrap().iter().map(|k| k.id).filter(|id| [key.id, newer.id].contains(id)).collect();
-    assert_eq!(ours, [newer.id, key.id], "newest first");
-
-    assert_eq!(store.use_api_key(secret(), at(3)).await.unwrap(), None);
-    assert_eq!(store.use_api_key(hash, at(3)).await.unwrap().map(|k| (k.id, k.role)), Some((key.id, Role::Viewer)));
-    let used = |keys: Vec<ApiKey>| keys.into_iter().find(|k| k.id == key.id).and_then(|k| k.last_used_at);
-    assert_eq!(used(store.api_keys().await.unwrap()), Some(at(3)));
-    store.use_api_key(hash, at(3 + 120)).await.unwrap();
-    assert_eq!(used(store.api_keys().await.unwrap()), Some(at(3 + 120)));
-
-    store.revoke_api_key(key.id).await.unwrap();
-    assert_eq!(store.use_api_key(hash, at(200)).await.unwrap(), None, "a revoked key is useless at once");
-    let error = store.revoke_api_key(key.id).await.unwrap_err();
-    assert!(matches!(error, StoreError::NotFound { .. }), "{error}");
-    // Its name is free again.
-    store.create_api_key(ApiKey { id: ApiKeyId::new(), ..key }, secret()).await.unwrap();
-}
-
-async fn a_sign_in_link_works_once(store: &dyn Store) {
-    let (link, late) = (secret(), secret());
-    store.create_sign_in_link(link, Role::Admin, at(100)).await.unwrap();
-    store.create_sign_in_link(late, Role::Viewer, at(100)).await.unwrap();
-    assert_eq!(store.use_sign_in_link(secret(), at(50)).await.unwrap(), None);
-    assert_eq!(store.use_sign_in_link(link, at(99)).await.unwrap(), Some(Role::Admin));
-    assert_eq!(store.use_sign_in_link(link, at(99)).await.unwrap(), None, "used twice");
-    assert_eq!(store.use_sign_in_link(late, at(100)).await.unwrap(), None, "used when it had expired");
-}
-
-async fn sessions_end(store: &dyn Store) {
-    let token = secret();
-    let session = Session { name: "ada".into(), role: Role::Operator, csrf: "c0ffee".into(), expires_at: at(100) };
-    store.create_session(token, session.clone()).await.unwrap();
-    assert_eq!(store.session(token, at(99)).await.unwrap(), Some(session.clone()));
-    assert_eq!(store.session(token, at(100)).await.unwrap(), None, "it has expired");
-    assert_eq!(store.session(secret(), at(1)).await.unwrap(), None);
-    let other = secret();
-    store.create_session(other, session.clone()).await.unwrap();
-    store.end_session(token).await.unwrap();
-    assert_eq!(store.session(token, at(1)).await.unwrap(), None, "it was ended");
-    assert_eq!(store.session(other, at(1)).await.unwrap(), Some(session), "another's session goes on");
 }

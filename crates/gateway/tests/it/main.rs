@@ -2,7 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod activity;
+mod backup;
+mod client;
 mod conformance;
 mod contract;
+mod http;
 mod index;
 mod sqlite;
+mod trust;

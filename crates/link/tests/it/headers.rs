@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hostler_link::handshake::{
     AGENT_VERSION_HEADER, GATEWAY_HEADER, GENERATION_AHEAD, GENERATION_END, GENERATION_HEADER, HOST_HEADER,
-    PROTOCOL_HEADER, REFUSAL_MAX, TOKEN_MAX,
+    INSTANCE_HEADER, PROTOCOL_HEADER, REFUSAL_MAX, TIME_HEADER, TOKEN_MAX,
 };
 use hostler_link::{HandshakeError, Hello, Refusal, Token, Welcome, next_generation};
 use http::header::{AUTHORIZATION, RETRY_AFTER};
@@ -13,7 +13,8 @@ use proptest::prelude::*;
 
 use crate::support::hello;
 
-const NAMES: [HeaderName; 5] = [PROTOCOL_HEADER, HOST_HEADER, GENERATION_HEADER, AGENT_VERSION_HEADER, AUTHORIZATION];
+const NAMES: [HeaderName; 6] =
+    [PROTOCOL_HEADER, HOST_HEADER, GENERATION_HEADER, AGENT_VERSION_HEADER, INSTANCE_HEADER, AUTHORIZATION];
 
 #[test]
 fn a_hello_survives_its_headers() {
@@ -50,6 +51,9 @@ fn bad_values_are_named() {
         (AGENT_VERSION_HEADER, ""),
         (AGENT_VERSION_HEADER, "0.1 beta"),
         (AGENT_VERSION_HEADER, &long),
+        (INSTANCE_HEADER, "0123456789ABCDEF"),
+        (INSTANCE_HEADER, "123456789abcdef"),
+        (INSTANCE_HEADER, "+123456789abcdef"),
         (AUTHORIZATION, "secret"),
         (AUTHORIZATION, "Basic secret"),
         (AUTHORIZATION, "Bearer "),
@@ -121,10 +125,12 @@ fn a_refusal_survives_its_json() {
 #[test]
 fn any_body_makes_a_readable_refusal() {
     let mut headers = HeaderMap::new();
+    headers.insert(TIME_HEADER, HeaderValue::from_static("1800000000000000"));
     headers.insert(RETRY_AFTER, HeaderValue::from_static("99999999999"));
     let refusal = Refusal::parse(StatusCode::BAD_GATEWAY, &headers, b"<html>\n  \x1b[31mno\xff</html>");
     assert_eq!(refusal.code, "http_502");
     assert_eq!(refusal.message, "<html> [31mno\u{fffd}</html>");
+    assert_eq!(refusal.gateway_time, Some(1_800_000_000_000_000));
     assert_eq!(refusal.retry_after, Some(Duration::from_secs(24 * 3600)));
     assert_eq!(Refusal::parse(StatusCode::NOT_FOUND, &HeaderMap::new(), b"").message, "Not Found");
 }

@@ -11,6 +11,7 @@ mod memory;
 mod peers;
 mod shutdown;
 mod support;
+mod tls;
 mod unix_socket;
 mod websocket;
 mod windows;

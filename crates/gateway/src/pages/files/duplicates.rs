@@ -98,7 +98,7 @@ fn filters(viewer: &Viewer, filter: &DuplicateQuery, error: Option<&str>) -> Mar
     html! {
         form.filters action="/files/duplicates" {
             (kept(&viewer.query))
-            (host_select(&viewer.hosts, filter.host))
+            (viewer.host_select())
             label.row-tight.small { span.muted { "At least" }
                 input.input.short id="min_size" name="min_size" value=(typed) placeholder="any size" size="9" list="sizes"
                     aria-invalid=[error.map(|_| "true")] aria-describedby=[error.map(|_| "min_size-error")]; }

@@ -8,10 +8,11 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::browse;
+use crate::audit::scan_entry;
 use crate::auth::CsrfForm;
 use crate::pages::components::*;
 use crate::pages::errors::{PageError, sentence};
-use crate::pages::shell::Viewer;
+use crate::pages::shell::{Viewer, find_host};
 use crate::scans::StartScan;
 use crate::state::AppState;
 
@@ -68,8 +69,10 @@ impl ScanFields {
         }
     }
 
-    fn parse(&self) -> Result<(HostId, ByteStr, ScanOptions), FieldError> {
-        let host = self.host.parse().map_err(|_| FieldError::new("host", "Choose the host to scan."))?;
+    fn parse(&self) -> Result<(ByteStr, ScanOptions), FieldError> {
+        if self.host.trim().is_empty() {
+            return Err(FieldError::new("host", "Choose the host to scan."));
+        }
         let root = self.directory();
         if !root.as_bytes().starts_with(b"/") {
             return Err(FieldError::new("root", "Give an absolute path, such as /srv/media."));
@@ -91,7 +94,7 @@ impl ScanFields {
             hash_min_size: bound("hash_min_size", &self.hash_min_size)?,
             hash_max_size: bound("hash_max_size", &self.hash_max_size)?,
         };
-        Ok((host, root, options))
+        Ok((root, options))
     }
 }
 
@@ -104,13 +107,19 @@ pub async fn start(
     viewer.require(Role::Operator)?;
     let error = match fields.parse() {
         Err(error) => error,
-        Ok((host, root, options)) => {
-            let requested_by = viewer.principal.name.clone();
-            match state.scans.start(StartScan { host, root, options, requested_by }).await {
-                Ok(scan) => return Ok(Redirect::to(&format!("/files/scans/{}", scan.id)).into_response()),
-                Err(error) => FieldError::new("root", sentence(&error.to_string())),
+        Ok((root, options)) => match find_host(&state, fields.host.trim()).await? {
+            None => FieldError::new("host", "No host is called that. Choose one of the hosts page."),
+            Some(host) => {
+                let requested_by = viewer.principal.name.clone();
+                match state.scans.start(StartScan { host: host.id, root, options, requested_by }).await {
+                    Ok(scan) => {
+                        let page = Redirect::to(&format!("/files/scans/{}", scan.id));
+                        return Ok((scan_entry(&scan), page).into_response());
+                    }
+                    Err(error) => FieldError::new("root", sentence(&error.to_string())),
+                }
             }
-        }
+        },
     };
     let page = browse::overview(&state, &viewer, None, &fields, Some(&error)).await?;
     Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response())
@@ -132,13 +141,19 @@ pub fn panel(viewer: &Viewer, fields: &ScanFields, error: Option<&FieldError>) -
                     div.form-row {
                         div.field {
                             label for="scan-host" { "Host" }
-                            select.select id="scan-host" name="host" required aria-invalid=[of("host").map(|_| "true")] aria-describedby=[of("host").map(|_| "host-error")] {
-                                @if viewer.hosts.len() != 1 { option value="" { "Choose a host" } }
-                                @for host in &viewer.hosts {
-                                    option value=(host.id) selected[host.id.to_string() == chosen] {
-                                        (host.name) @if viewer.link(host) == LinkState::Down { " (not linked)" }
+                            @if viewer.menu_is_whole() {
+                                select.select id="scan-host" name="host" required aria-invalid=[of("host").map(|_| "true")] aria-describedby=[of("host").map(|_| "host-error")] {
+                                    @if viewer.hosts.len() != 1 { option value="" { "Choose a host" } }
+                                    @for host in &viewer.hosts {
+                                        option value=(host.id) selected[host.id.to_string() == chosen] {
+                                            (host.name) @if viewer.link(host) == LinkState::Down { " (not linked)" }
+                                        }
                                     }
                                 }
+                            } @else {
+                                @let name = chosen.parse().ok().and_then(|id| viewer.host(id)).map_or(chosen.as_str(), |h| h.name.as_str());
+                                input.input id="scan-host" name="host" value=(name) required placeholder="Its name" autocomplete="off" spellcheck="false"
+                                    aria-invalid=[of("host").map(|_| "true")] aria-describedby=[of("host").map(|_| "host-error")];
                             }
                             (field_error("host", of("host")))
                         }
@@ -248,15 +263,14 @@ mod tests {
 
     #[test]
     fn fields_become_options() {
-        let host = HostId::new();
         let fields = ScanFields {
             excludes: "node_modules/\r\n\r\n *.tmp ".into(),
             hash_min_size: "4K".into(),
             one_file_system: Some("on".into()),
-            ..ScanFields::prefilled(Some(host), Some(&ByteStr::from(&b"/srv/caf\xe9"[..])))
+            ..ScanFields::prefilled(Some(HostId::new()), Some(&ByteStr::from(&b"/srv/caf\xe9"[..])))
         };
-        let (id, root, options) = fields.parse().unwrap();
-        assert_eq!((id, root.as_bytes()), (host, &b"/srv/caf\xe9"[..]));
+        let (root, options) = fields.parse().unwrap();
+        assert_eq!(root.as_bytes(), b"/srv/caf\xe9");
         assert_eq!(options.excludes, ["node_modules/", "*.tmp"]);
         assert_eq!((options.hash_min_size, options.one_file_system, options.force), (4096, true, false));
     }

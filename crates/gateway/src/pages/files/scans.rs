@@ -7,6 +7,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::scan_form;
+use crate::audit::scan_entry;
 use crate::auth::CsrfForm;
 use crate::events::ScanUpdate;
 use crate::pages::components::*;
@@ -41,7 +42,7 @@ pub async fn history(State(state): State<AppState>, viewer: Viewer) -> Result<Ma
         (scans_panels(&state.scans.active(), viewer.may(Role::Operator), viewer.principal.csrf.as_deref(), viewer.now))
         form.filters action="/files/scans" {
             (kept(&viewer.query))
-            (host_select(&viewer.hosts, host))
+            (viewer.host_select())
             select.select name="state" id="filter" aria-label="State" {
                 option value="" { "Any state" }
                 @for each in [ScanState::Queued, ScanState::Running, ScanState::Completed, ScanState::Cancelled, ScanState::Failed] {
@@ -151,8 +152,8 @@ pub async fn show(State(state): State<AppState>, viewer: Viewer, Path(id): Path<
         (body)
     };
     let topics = if ended { Vec::new() } else { vec![format!("scan:{id}")] };
-    let host = viewer.host(scan.host);
-    Ok(viewer.draw(Page { title, nav: Nav::Scans, host, topics, main }))
+    let host = state.store.host(scan.host).await?;
+    Ok(viewer.draw(Page { title, nav: Nav::Scans, host: Some(&host), topics, main }))
 }
 
 fn tabs(scan: &Scan, open: &str, ended: bool) -> Markup {
@@ -314,8 +315,8 @@ pub async fn cancel(
 ) -> Result<Response, PageError> {
     viewer.require(Role::Operator)?;
     let id: ScanId = id.parse().map_err(|_| PageError::NotFound("scan"))?;
-    state.scans.cancel(id).await?;
-    Ok(Redirect::to(&format!("/files/scans/{id}")).into_response())
+    let scan = state.scans.cancel(id).await?;
+    Ok((scan_entry(&scan), Redirect::to(&format!("/files/scans/{id}"))).into_response())
 }
 
 #[cfg(test)]

@@ -145,7 +145,7 @@ fn form(viewer: &Viewer, errors: &Errors) -> Markup {
                 }
                 div.form-row {
                     div.field {
-                        label for="filter-host" { "Host" } (host_select(&viewer.hosts, query.parsed("host")))
+                        label for="filter-host" { "Host" } (viewer.host_select())
                         (field_error("host", errors.get("host").map(String::as_str)))
                     }
                     @if query.get("below").is_none_or(is_plain) { (field("below", "Below", "A directory.")) }

@@ -22,8 +22,15 @@ const GROUP: usize = 128;
 /// Reads at the same time; more wait in their callers.
 const READERS: usize = 4;
 
-/// Runs in the open transaction; with the reason instead when there is none.
-type Job = Box<dyn FnOnce(Result<&mut Connection>) -> Answer + Send>;
+/// What the writer does.
+enum Job {
+    /// Runs in the open transaction; with the reason instead when there is none.
+    Shared(SharedJob),
+    /// Runs outside of any transaction, between two groups.
+    Alone(LoneJob),
+}
+type LoneJob = Box<dyn FnOnce(&mut Connection) + Send>;
+type SharedJob = Box<dyn FnOnce(Result<&mut Connection>) -> Answer + Send>;
 /// Sends the result to the caller; called with the commit's error when it failed.
 type Answer = Box<dyn FnOnce(Option<StoreError>) + Send>;
 
@@ -76,7 +83,7 @@ impl Pool {
     {
         let writer = lock(&self.writer).clone().ok_or(StoreError::Closed)?;
         let (reply, answer) = oneshot::channel();
-        let job: Job = Box::new(move |db| {
+        let job: SharedJob = Box::new(move |db| {
             let result = db.and_then(|db| in_savepoint(db, job));
             Box::new(move |commit_error| {
                 // The caller may have given up; the write stands all the same.
@@ -86,7 +93,21 @@ impl Pool {
                 });
             })
         });
-        writer.send(job).await.map_err(|_| StoreError::Closed)?;
+        writer.send(Job::Shared(job)).await.map_err(|_| StoreError::Closed)?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Runs `job` on the writer while nothing else writes, outside of any transaction; it sees to its own.
+    pub async fn write_alone<T, F>(&self, job: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Connection) -> Result<T> + Send + 'static,
+    {
+        let writer = lock(&self.writer).clone().ok_or(StoreError::Closed)?;
+        let (reply, answer) = oneshot::channel();
+        // The caller may have given up; what was done stands all the same.
+        let job = Box::new(move |db: &mut Connection| drop(reply.send(job(db))));
+        writer.send(Job::Alone(job)).await.map_err(|_| StoreError::Closed)?;
         answer.await.map_err(|_| StoreError::Closed)?
     }
 
@@ -184,7 +205,8 @@ fn open_reader(path: &Path) -> Result<Connection> {
     Ok(db)
 }
 
-fn configure(db: &Connection) -> Result<()> {
+/// What every connection has: functions, bounds of its cache, and keys that are enforced.
+pub fn configure(db: &Connection) -> Result<()> {
     db.busy_timeout(Duration::from_secs(10))?;
     db.pragma_update(None, "foreign_keys", true)?;
     db.pragma_update(None, "cache_size", -16_384)?;
@@ -208,39 +230,66 @@ fn in_savepoint<T>(db: &mut Connection, job: impl FnOnce(&Connection) -> Result<
 }
 
 /// Runs a job; one that panics is undone by its savepoint and answered as closed, and the writer lives on.
-fn run(job: Job, db: &mut Connection) -> Answer {
+fn run(job: SharedJob, db: &mut Connection) -> Answer {
     let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job(Ok(db))));
     ran.unwrap_or_else(|_| Box::new(|_| {}))
 }
 
+fn run_alone(job: LoneJob, db: &mut Connection) {
+    // Its panic was reported when it happened, and its caller finds the reply gone.
+    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job(db)));
+    if !db.is_autocommit() {
+        // What it left open must not become a part of the next group.
+        let _ = db.execute_batch("ROLLBACK");
+    }
+}
+
 fn write_loop(mut db: Connection, mut jobs: mpsc::Receiver<Job>) {
     while let Some(first) = jobs.blocking_recv() {
-        if let Err(error) = db.execute_batch("BEGIN IMMEDIATE") {
-            first(Err(error.into()))(None);
-            continue;
-        }
-        let mut answers = vec![run(first, &mut db)];
-        while answers.len() < GROUP
-            && let Ok(job) = jobs.try_recv()
-        {
-            answers.push(run(job, &mut db));
-        }
-        let failed = db.execute_batch("COMMIT").err();
-        if failed.is_some() {
-            // A full disk leaves the transaction open: without this every later BEGIN would fail.
-            let _ = db.execute_batch("ROLLBACK");
-        }
-        for answer in answers {
-            answer(failed.as_ref().map(|error| {
-                let code = error.sqlite_error().map_or(rusqlite::ffi::SQLITE_ERROR, |e| e.extended_code);
-                StoreError::Database(rusqlite::Error::SqliteFailure(
-                    rusqlite::ffi::Error::new(code),
-                    Some(format!("nothing was written: {error}")),
-                ))
-            }));
+        match first {
+            Job::Alone(job) => run_alone(job, &mut db),
+            Job::Shared(job) => {
+                if let Some(alone) = write_group(&mut db, job, &mut jobs) {
+                    run_alone(alone, &mut db);
+                }
+            }
         }
     }
     if let Err(error) = db.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)") {
         tracing::warn!(%error, "the database's log was not folded in; it will be at the next start");
     }
+}
+
+/// Runs `first` and those that wait in one transaction. A job that must run alone ends the group and is given back.
+fn write_group(db: &mut Connection, first: SharedJob, jobs: &mut mpsc::Receiver<Job>) -> Option<LoneJob> {
+    if let Err(error) = db.execute_batch("BEGIN IMMEDIATE") {
+        first(Err(error.into()))(None);
+        return None;
+    }
+    let mut alone = None;
+    let mut answers = vec![run(first, db)];
+    while answers.len() < GROUP
+        && let Ok(job) = jobs.try_recv()
+    {
+        match job {
+            Job::Shared(job) => answers.push(run(job, db)),
+            Job::Alone(job) => {
+                alone = Some(job);
+                break;
+            }
+        }
+    }
+    let failed = db.execute_batch("COMMIT").err();
+    if failed.is_some() {
+        // A full disk leaves the transaction open: without this every later BEGIN would fail.
+        let _ = db.execute_batch("ROLLBACK");
+    }
+    for answer in answers {
+        answer(failed.as_ref().map(|error| {
+            let code = error.sqlite_error().map_or(rusqlite::ffi::SQLITE_ERROR, |e| e.extended_code);
+            let why = Some(format!("nothing was written: {error}"));
+            rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), why).into()
+        }));
+    }
+    alone
 }

@@ -11,8 +11,8 @@ use axum::response::IntoResponse as _;
 use axum::routing::get;
 use hostler_link::stdio::from_fds;
 use hostler_link::{
-    ByteStream, CloseReason, Hello, LINK_PATH, LinkClient, LinkClosed, LinkError, Peer, Refusal, Settings, Token,
-    Welcome, accept, dial_with, gateway_peer, listen, next_generation, serve_with,
+    ByteStream, CloseReason, Hello, Instance, LINK_PATH, LinkClient, LinkClosed, LinkError, Peer, Refusal, Settings,
+    Token, Trust, Welcome, accept, dial_with, gateway_peer, listen, next_generation, serve_with,
 };
 use http::{HeaderMap, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -97,6 +97,7 @@ pub fn hello(generation: u64) -> Hello {
         host: hostler_model::HostId::new(),
         generation,
         agent_version: "0.1.0".to_owned(),
+        instance: Instance(0x0123_4567_89ab_cdef),
         token: Token::new("secret").unwrap(),
     }
 }
@@ -109,6 +110,15 @@ pub struct Gateway {
 
 impl Gateway {
     pub async fn start() -> Arc<Self> {
+        let (app, links) = Self::app();
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = axum::serve::Listener::local_addr(&listener).unwrap();
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        Arc::new(Self { address, links: Mutex::new(links) })
+    }
+
+    /// What it serves, and the byte streams that come of it.
+    pub fn app() -> (Router, mpsc::UnboundedReceiver<(u64, ByteStream)>) {
         let (sender, links) = mpsc::unbounded_channel();
         let stored = Arc::new(AtomicU64::new(0));
         let take = move |headers: HeaderMap, upgrade: WebSocketUpgrade| async move {
@@ -130,10 +140,7 @@ impl Gateway {
             accept(upgrade, &welcome, async move |stream| drop(sender.send((generation, stream))))
         };
         let app = Router::new().route(LINK_PATH, get(take.clone())).route(&format!("/prefix{LINK_PATH}"), get(take));
-        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
-        let address = axum::serve::Listener::local_addr(&listener).unwrap();
-        tokio::spawn(async move { axum::serve(listener, app).await });
-        Arc::new(Self { address, links: Mutex::new(links) })
+        (app, links)
     }
 
     pub fn url(&self) -> String {
@@ -147,7 +154,7 @@ impl Gateway {
 
     /// Dials as an agent and gives both ends.
     pub async fn link(&self, hello: &Hello, settings: &Settings) -> Pair {
-        let (agent, welcome) = dial_with(&self.url(), hello, settings).await.unwrap();
+        let (agent, welcome) = dial_with(&self.url(), &Trust::System, |_| Ok(hello.clone()), settings).await.unwrap();
         let (generation, gateway) = self.accepted().await;
         assert_eq!(generation, welcome.generation);
         let peer = gateway_peer(&self.url(), welcome.generation).unwrap();

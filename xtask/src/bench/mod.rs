@@ -1,0 +1,93 @@
+//! `cargo xtask bench`: the numbers of SPECIFICATION.md, as a table in Markdown on standard output.
+//!
+//! Time is user and system time of all threads (`/proc/PID/stat`, or `schedstat` where little is used), which a busy
+//! machine changes less than the clock. The medians of several runs are printed.
+
+mod files;
+mod fleet;
+pub mod gateway;
+mod table;
+mod trust;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::process;
+pub use files::remove;
+use table::Table;
+
+/// What is measured.
+pub const SUBJECTS: [&str; 3] = ["files", "trust", "fleet"];
+
+/// Builds, measures the subject, or all, `runs` times and prints.
+pub fn bench(root: &Path, subject: Option<&str>, runs: usize) -> Result<()> {
+    let built = Binaries::build(root)?;
+    let work = work_directory(root)?;
+    let mut table = Table::default();
+    let wanted = |name| subject.is_none_or(|subject| subject == name);
+    if wanted("files") {
+        files::measure(&built, &work, runs, &mut table)?;
+    }
+    if wanted("trust") {
+        trust::measure(&built, &work, runs, &mut table)?;
+    }
+    if wanted("fleet") {
+        fleet::measure(&built, &work, 10_000, &mut table)?;
+    }
+    table.print();
+    Ok(())
+}
+
+/// `cargo xtask fleet`: simulated agents on a gateway of their own.
+pub fn simulate(root: &Path, agents: usize) -> Result<()> {
+    let built = Binaries::build(root)?;
+    let mut table = Table::default();
+    fleet::measure(&built, &work_directory(root)?, agents, &mut table)?;
+    table.print();
+    Ok(())
+}
+
+/// Where measurements keep their things; made when missing.
+pub fn work_directory(root: &Path) -> Result<PathBuf> {
+    let work = std::env::var_os("TMPDIR").map_or_else(|| root.join("target"), PathBuf::from).join("hostler-bench");
+    fs::create_dir_all(&work)?;
+    Ok(work)
+}
+
+/// What is measured, and what measures.
+pub struct Binaries {
+    /// The product.
+    pub hostler: PathBuf,
+    scan: PathBuf,
+    fleet: PathBuf,
+    /// `hostler-measure`.
+    pub measure: PathBuf,
+}
+
+impl Binaries {
+    /// Builds them for release.
+    pub fn build(root: &Path) -> Result<Self> {
+        for arguments in [
+            &["build", "--release", "--package", "hostler"][..],
+            &["build", "--release", "--package", "hostler-files", "--example", "scan"],
+            &["build", "--release", "--package", "hostler-testkit", "--bins"],
+        ] {
+            ensure!(process::show(process::cargo(root).args(arguments))?.success, "the build failed");
+        }
+        // Beside this program's own profile: `target/<triple>/debug/xtask`.
+        let own = std::env::current_exe()?;
+        let target = own.ancestors().nth(2).context("xtask does not lie in a target directory")?.join("release");
+        let found = Self {
+            hostler: target.join("hostler"),
+            scan: target.join("examples/scan"),
+            fleet: target.join("hostler-fleet"),
+            measure: target.join("hostler-measure"),
+        };
+        for binary in [&found.hostler, &found.scan, &found.fleet, &found.measure] {
+            ensure!(binary.exists(), "{} was not built", binary.display());
+        }
+        Ok(found)
+    }
+}
