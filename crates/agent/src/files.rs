@@ -139,8 +139,11 @@ fn existing_parent(path: &Path) -> Option<PathBuf> {
 /// A directory beside the missing one whose name differs little: `/srv/meda` finds `/srv/media`.
 fn did_you_mean(path: &Path, parent: &Path) -> String {
     const LOOKED_AT: usize = 1000;
+    /// No name is longer (NAME_MAX), and comparing takes as long as both names together.
+    const LONGEST_NAME: usize = 255;
     let wanted = path.file_name().map(|n| n.to_string_lossy().to_lowercase()).unwrap_or_default();
-    let near = std::fs::read_dir(parent).ok().and_then(|entries| {
+    let likely = std::fs::read_dir(parent).ok().filter(|_| wanted.len() <= LONGEST_NAME);
+    let near = likely.and_then(|entries| {
         entries
             .take(LOOKED_AT)
             .flatten()

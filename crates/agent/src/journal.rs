@@ -74,6 +74,8 @@ impl EventLog {
                 1 => format!("refused a call: {last}"),
                 _ => format!("refused {count} calls within a second, the last one: {last}"),
             };
+            // Also where the gateway cannot reach: what it acknowledges, the journal forgets.
+            tracing::warn!(rpc, "{message}");
             let mut event = event("rpc.refused", Severity::Warning, rpc, message);
             event.data_json = serde_json::json!({ "count": count }).to_string();
             record(&log, event, Durability::Buffered);

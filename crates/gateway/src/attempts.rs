@@ -25,6 +25,8 @@ pub enum Attempt {
     SignIn,
     /// A join token.
     Join,
+    /// An API key. Wrong ones are not refused for their number, see `auth`; only so many are written down.
+    Key,
 }
 
 /// Too many failures.

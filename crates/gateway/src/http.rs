@@ -5,21 +5,27 @@ use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::Response;
-use hyper::body::Incoming;
+use axum::{BoxError, Router};
+use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, Sleep};
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::rustls::server::Acceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -31,13 +37,21 @@ use crate::tls::Tls;
 
 /// Connections at the same time, agents' links included; more wait in the listen queue.
 const MAX_CONNECTIONS: usize = 20_000;
+/// Open files this process asks for, as the gateway's systemd unit does: each connection is one.
+const OPEN_FILES: u64 = 32_768;
+/// Open files that connections leave to everything else.
+const OTHER_FILES: u64 = 512;
 /// A client has this long to send its request's head.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
 /// Requests in flight have this long to end when the gateway stops.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// TLS handshakes at the same time; more wait, within [`HANDSHAKE_TIMEOUT`].
-const MAX_HANDSHAKES: usize = 128;
+/// A client has this long to send its request's body, and a second more for each [`BODY_RATE`] bytes of it.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Slowest body that is waited for, bytes a second.
+const BODY_RATE: u64 = 1024;
+/// A client that takes nothing of what is sent to it is given up after this time, milliseconds.
+const UNTAKEN_MS: u32 = 60_000;
 /// A client has this long to say its first byte and shake hands.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The first byte of a TLS connection: a handshake record (RFC 8446, 5.1).
@@ -73,16 +87,17 @@ pub async fn serve_tcp<L>(
     L: axum::serve::Listener<Io = TcpStream, Addr = SocketAddr>,
 {
     let connections = Connections::new(router, proxies, stopping);
-    let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
     while let Some(permit) = connections.permit().await {
         tokio::select! {
             () = connections.stopping.cancelled() => break,
             // axum's listener retries what can be retried.
             (stream, address) = listener.accept() => {
+                // Without it a slow reader is only waited for longer.
+                let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, UNTAKEN_MS);
                 let info = ConnectionInfo { address: Some(address), ..ConnectionInfo::default() };
                 match &tls {
                     None => connections.spawn(stream, info, None, permit),
-                    Some(tls) => connections.spawn_tls(stream, info, (tls.clone(), handshakes.clone()), permit),
+                    Some(tls) => connections.spawn_tls(stream, info, tls.clone(), permit),
                 }
             }
         }
@@ -150,7 +165,7 @@ impl Connections {
         Self {
             serving: Serving { router, proxies, stopping: stopping.clone() },
             stopping,
-            permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            permits: Arc::new(Semaphore::new(max_connections())),
             tasks: TaskTracker::new(),
         }
     }
@@ -174,16 +189,10 @@ impl Connections {
     }
 
     /// The handshake is made off the accepting task: it waits for the client.
-    fn spawn_tls(
-        &self,
-        tcp: TcpStream,
-        info: ConnectionInfo,
-        (tls, handshakes): (Arc<Tls>, Arc<Semaphore>),
-        permit: OwnedSemaphorePermit,
-    ) {
+    fn spawn_tls(&self, tcp: TcpStream, info: ConnectionInfo, tls: Arc<Tls>, permit: OwnedSemaphorePermit) {
         let serving = self.serving.clone();
         self.tasks.spawn(async move {
-            let shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, shake_hands(tcp, &tls, &handshakes));
+            let shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, shake_hands(tcp, &tls));
             match serving.stopping.run_until_cancelled(shaken).await {
                 Some(Ok(Ok(Some((stream, exporter))))) => {
                     let info = ConnectionInfo { exporter, tls: true, ..info };
@@ -206,11 +215,7 @@ impl Connections {
 }
 
 /// `None` when the client does not speak TLS; then it was told to.
-async fn shake_hands(
-    mut tcp: TcpStream,
-    tls: &Tls,
-    handshakes: &Semaphore,
-) -> io::Result<Option<(TlsStream<TcpStream>, Option<[u8; 32]>)>> {
+async fn shake_hands(mut tcp: TcpStream, tls: &Tls) -> io::Result<Option<(TlsStream<TcpStream>, Option<[u8; 32]>)>> {
     let mut first = [0];
     if tcp.peek(&mut first).await? == 1 && first[0] != TLS_HANDSHAKE {
         tcp.write_all(USE_HTTPS.as_bytes()).await?;
@@ -220,9 +225,10 @@ async fn shake_hands(
         while tokio::io::AsyncReadExt::read(&mut tcp, &mut rest).await? > 0 {}
         return Ok(None);
     }
-    // Waited for only now: a client that says nothing takes nobody's place.
-    let _place = handshakes.acquire().await.map_err(io::Error::other)?;
-    let stream = tls.acceptor().accept(tcp).await?;
+    // No number of clients that begin and do not go on holds up the others: what costs time, the signature, is made at once
+    // when the whole greeting is there, and all that is waited for after it is the client.
+    let greeted = LazyConfigAcceptor::new(Acceptor::default(), tcp).await?;
+    let stream = greeted.into_stream(tls.acceptor().config().clone()).await?;
     let exporter = hostler_link::tls::channel_binding(stream.get_ref().1);
     Ok(Some((stream, exporter)))
 }
@@ -236,7 +242,7 @@ impl Serving {
         let service = service_fn(move |request: hyper::Request<Incoming>| {
             let (router, proxies) = (router.clone(), proxies.clone());
             async move {
-                let mut request = request.map(Body::new);
+                let mut request = request.map(|body| Body::new(Timely { body, begun: None, bytes: 0 }));
                 let client = info.address.map(|address| client(address.ip(), request.headers(), &proxies));
                 request.extensions_mut().insert(ConnectionInfo { client, ..info });
                 if let Some(peer) = peer {
@@ -263,6 +269,66 @@ impl Serving {
             tracing::debug!(%error, "a connection ended badly");
         }
     }
+}
+
+/// A request's body that fails when it comes too slowly: the time it may take is bounded as its size is.
+struct Timely<B> {
+    body: B,
+    /// When it was waited for first, and the end of the wait.
+    begun: Option<(Instant, Pin<Box<Sleep>>)>,
+    bytes: u64,
+}
+
+impl<B: hyper::body::Body + Unpin> hyper::body::Body for Timely<B>
+where
+    B::Error: Into<BoxError>,
+{
+    type Data = B::Data;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
+        let this = &mut *self;
+        if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) {
+            if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()) {
+                this.bytes = this.bytes.saturating_add(hyper::body::Buf::remaining(data) as u64);
+            }
+            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+        }
+        let (begun, end) = this.begun.get_or_insert_with(|| {
+            let begun = Instant::now();
+            (begun, Box::pin(tokio::time::sleep_until(begun + BODY_TIMEOUT)))
+        });
+        let until = *begun + BODY_TIMEOUT + Duration::from_secs(this.bytes / BODY_RATE);
+        if end.deadline() != until {
+            end.as_mut().reset(until);
+        }
+        ready!(end.as_mut().poll(context));
+        Poll::Ready(Some(Err("the body came too slowly".into())))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> hyper::body::SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// How many connections the limit of open files has room for, once it is raised as far as it may be: at the limit the
+/// store could open nothing either.
+fn max_connections() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.map_or(OPEN_FILES, |maximum| maximum.min(OPEN_FILES));
+    let mut present = limit.current.unwrap_or(u64::MAX);
+    if present < wanted && setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit }).is_ok() {
+        present = wanted;
+    }
+    let room = present.saturating_sub(OTHER_FILES).max(present / 2);
+    usize::try_from(room).unwrap_or(MAX_CONNECTIONS).clamp(1, MAX_CONNECTIONS)
 }
 
 /// Who asks. Each proxy appends the address it was asked from to `x-forwarded-for`, so the last hop that is no trusted
@@ -336,6 +402,31 @@ mod tests {
         assert_eq!(of("127.0.0.1", &["10.0.0.1", "203.0.113.5"]), "203.0.113.5", "headers follow each other");
         assert_eq!(of("127.0.0.1", &["203.0.113.5, nonsense"]), "127.0.0.1");
         assert_eq!(of("127.0.0.1", &["2001:db8::5, 192.0.2.1"]), "2001:db8::5");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_come_is_not_waited_for() {
+        use tokio::io::AsyncReadExt as _;
+        let read = |body: axum::body::Bytes| async move { body.len().to_string() };
+        let router = Router::new().route("/", axum::routing::post(read));
+        for (every, arrives) in [(1, true), (29, false)] {
+            let (mut client, server) = tokio::io::duplex(64 * 1024);
+            let stopping = CancellationToken::new();
+            let serving = Serving { router: router.clone(), proxies: Arc::default(), stopping };
+            tokio::spawn(serving.serve(server, ConnectionInfo::default(), None));
+            let begun = Instant::now();
+            client.write_all(b"POST / HTTP/1.1\r\ncontent-length: 20\r\nconnection: close\r\n\r\n").await.unwrap();
+            for _ in 0..20 {
+                tokio::time::sleep(Duration::from_secs(every)).await;
+                if client.write_all(b"x").await.is_err() {
+                    break;
+                }
+            }
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).await.unwrap();
+            assert_eq!(answer.starts_with("HTTP/1.1 200"), arrives, "{answer}");
+            assert!(arrives || begun.elapsed() < BODY_TIMEOUT * 3, "{:?}", begun.elapsed());
+        }
     }
 
     #[test]

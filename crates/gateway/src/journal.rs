@@ -22,6 +22,8 @@ use crate::store::{HostEventRecord, Severity, Store, StoreError};
 
 /// An answer holds about 64 KiB of records.
 const MAX_ANSWER: usize = 1 << 20;
+/// Very small records are many in that; a host sends about two thousand at most.
+const MAX_RECORDS: usize = 10_000;
 /// How long a host may take to acknowledge.
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 /// Bounds of what a host says, in characters.
@@ -92,6 +94,9 @@ fn checked(answer: v1::FollowResponse) -> Result<([u8; 16], u64, Vec<HostEventRe
     let through =
         answer.next_seq.checked_sub(1).filter(|through| i64::try_from(*through).is_ok() && *through >= answer.after);
     let through = through.ok_or(FollowError::Invalid("a position before the one it began at"))?;
+    if answer.records.len() > MAX_RECORDS {
+        return Err(FollowError::Invalid("too many records at once"));
+    }
     let mut last = answer.after;
     let mut records = Vec::with_capacity(answer.records.len());
     for wire in answer.records {

@@ -218,8 +218,11 @@ fn what_is_no_backup_is_not_restored() {
     connection.write_all(format!("{head}\r\n").as_bytes()).unwrap();
     connection.write_all(&backup.body[..backup.body.len() / 2]).unwrap();
     drop(connection);
-    let scratch = site.hostler.data().join("restore.db");
-    eventually("the half upload to be removed", || (!scratch.exists()).then_some(()));
+    eventually("the upload that broke off to be in the log", || {
+        let audit = site.admin.get("/api/v1/audit?limit=100").json();
+        let restores = audit["items"].as_array()?.iter().filter(|entry| entry["action"] == "gateway.restore");
+        (restores.count() == 8).then_some(())
+    });
     assert!(site.admin.get("/api/v1/api-keys").text().contains("\"kept\""));
     no_leftovers(site.hostler.data());
 

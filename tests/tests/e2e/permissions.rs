@@ -188,7 +188,17 @@ fn forms_are_for_their_role_and_above() {
     let users = site.admin.get("/api/v1/users").json();
     let roles: Vec<&str> = users["items"].as_array().unwrap().iter().map(|u| u["role"].as_str().unwrap()).collect();
     assert_eq!(roles, ["viewer", "viewer"], "{users}");
-    assert!(site.browser("ada").signed_in(), "her password is what it was");
+    let of_ada = site.browser("ada");
+    assert!(of_ada.signed_in(), "her password is what it was");
+
+    // Another's session is not there for her.
+    let sessions = site.admin.get("/api/v1/sessions").json();
+    let session = sessions["items"].as_array().unwrap().iter().find(|s| s["user"] == ada.as_str()).unwrap();
+    let session = session["id"].as_str().unwrap();
+    eve.rest().send("DELETE", &format!("/api/v1/sessions/{session}"), b"").error(404);
+    assert_eq!(eve.form(&format!("/settings/sessions/{session}/end"), "").status, 404);
+    assert!(!eve.http.get("/api/v1/sessions").text().contains(session));
+    assert!(of_ada.signed_in());
 }
 
 /// Reads a stream to its end; how long that took.

@@ -27,7 +27,7 @@ use hostler_model::{Role, SessionId, Timestamp, UserId};
 use subtle::ConstantTimeEq;
 use tokio::sync::watch;
 
-use crate::attempts::Attempts;
+use crate::attempts::{Attempt, Attempts};
 use crate::audit::Anonymous;
 use crate::rest::ApiError;
 use crate::state::AppState;
@@ -261,7 +261,7 @@ pub async fn for_rest(State(state): State<AppState>, request: Request, next: Nex
                 .hint("make a key with `hostler api-keys create NAME --role viewer` and send it as `Authorization: Bearer KEY`")
                 .into_response();
         }
-        Err(error) => return with_wrong_key(error.into_response()),
+        Err(error) => return with_wrong_key(error.into_response(), &state, &parts),
     };
     let changes = !matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS);
     let token = parts.headers.get("x-csrf-token").and_then(|v| v.to_str().ok()).unwrap_or_default();
@@ -290,7 +290,7 @@ pub async fn for_pages(State(state): State<AppState>, request: Request, next: Ne
         Ok(None) => Redirect::to("/sign-in").into_response(),
         Err(error) => {
             let page = pages::error_page(error.status, "Not signed in", &error.message, error.hint.as_deref());
-            let mut response = with_wrong_key(page);
+            let mut response = with_wrong_key(page, &state, &parts);
             if let Some(seconds) = error.retry_after {
                 response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
             }
@@ -299,9 +299,10 @@ pub async fn for_pages(State(state): State<AppState>, request: Request, next: Ne
     }
 }
 
-/// Somebody tried a key: that belongs into the audit log, as far as the limits let it.
-fn with_wrong_key(mut response: Response) -> Response {
-    if response.status() == StatusCode::UNAUTHORIZED {
+/// Somebody tried a key: that belongs into the audit log, but a stranger must not be able to fill it.
+fn with_wrong_key(mut response: Response, state: &AppState, parts: &Parts) -> Response {
+    let recorded = || state.auth.attempts.begin(Attempt::Key, Peer::of(&parts.extensions).0, None).is_ok();
+    if response.status() == StatusCode::UNAUTHORIZED && recorded() {
         response.extensions_mut().insert(Anonymous("(unknown API key)".to_owned()));
     }
     response

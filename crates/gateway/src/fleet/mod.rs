@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock;
 use crate::events::{Event, Events};
 use crate::journal;
-use crate::store::{NewEvent, Severity, Store};
+use crate::store::{NewEvent, Severity, Store, StoreError};
 
 pub use probe::ProbeReport;
 
@@ -192,6 +192,15 @@ impl Fleet {
             client.kill(CloseReason::Replaced { by: newer });
             return;
         }
+        if !self.still_admitted(host, generation).await {
+            // It was removed, or the store replaced, after it was let in and before anybody could see this link.
+            let mut links = self.links();
+            if links.get(&host).is_some_and(|link| link.info.generation == generation) {
+                links.remove(&host);
+            }
+            client.kill(CloseReason::Evicted);
+            return;
+        }
         tracing::info!(%host, generation, "host linked");
         let from = info.address.map_or_else(String::new, |a| format!(" from {a}"));
         self.record(host, "host.linked", Severity::Info, format!("linked{from}")).await;
@@ -245,6 +254,18 @@ impl Fleet {
             older.client.kill(CloseReason::Replaced { by: generation });
         }
         Ok(())
+    }
+
+    /// Whether the store still knows the link. Asked when the link can be seen here: a removal that begins later ends it.
+    async fn still_admitted(&self, host: HostId, generation: u64) -> bool {
+        match self.0.store.host(host).await {
+            Ok(known) => known.generation >= generation,
+            Err(StoreError::NotFound { .. }) => false,
+            Err(error) => {
+                tracing::error!(%host, %error, "a host could not be looked up");
+                false
+            }
+        }
     }
 
     async fn follow_journal(&self, host: HostId, client: LinkClient) -> std::convert::Infallible {

@@ -132,12 +132,17 @@ impl Fleet {
         let begun = Instant::now();
         let hosts = hosts.unwrap_or_else(|| self.links().keys().copied().collect());
         let asked = hosts.len() as u64;
-        let answers = stream::iter(hosts).map(|host| async move {
-            let answer = probe(&self.client(host).ok()?, true).await;
-            self.keep(host, answer.ok()?).await;
-            Some(())
+        let answers = stream::iter(hosts).map(|host| {
+            let fleet = self.clone();
+            // A task each: many hosts keep all processors busy.
+            tokio::spawn(async move {
+                let answer = probe(&fleet.client(host).ok()?, false).await;
+                fleet.keep(host, answer.ok()?).await;
+                Some(())
+            })
         });
-        let answered = answers.buffer_unordered(AT_ONCE).filter_map(std::future::ready).count().await as u64;
+        let answers = answers.buffer_unordered(AT_ONCE);
+        let answered = answers.filter(|answer| std::future::ready(matches!(answer, Ok(Some(()))))).count().await as u64;
         ProbeReport { asked, answered, milliseconds: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX) }
     }
 }
@@ -205,16 +210,17 @@ fn capability(c: v1::Capability, at: Timestamp) -> Capability {
         },
         detail: bounded(c.detail),
         proved_at: at,
-        roots: c.roots.into_iter().take(256).map(ByteStr::from).collect(),
+        roots: roots(c.roots),
     }
 }
 
 fn grant(g: v1::GrantInfo) -> Grant {
-    Grant {
-        capability: bounded(g.capability),
-        level: bounded(g.level),
-        roots: g.roots.into_iter().take(256).map(ByteStr::from).collect(),
-    }
+    Grant { capability: bounded(g.capability), level: bounded(g.level), roots: roots(g.roots) }
+}
+
+/// No path is longer than Linux can open (PATH_MAX).
+fn roots(paths: Vec<Vec<u8>>) -> Vec<ByteStr> {
+    paths.into_iter().filter(|path| path.len() <= 4096).take(256).map(ByteStr::from).collect()
 }
 
 /// What a host says of itself is shown in tables; it may not fill them.

@@ -116,11 +116,34 @@ pub fn open_checked(path: &Path, scratch: &Path) -> Result<Checked> {
         true => Checked { db, copy: None },
         false => brought_up_to_date(path, scratch)?,
     };
+    if shape(&checked.db)? != own_shape()? {
+        return Err(StoreError::BadBackup("its tables are not those of a Hostler gateway".into()));
+    }
     let dangling = checked.db.prepare("PRAGMA foreign_key_check")?.exists([])?;
     match dangling {
         true => Err(StoreError::BadBackup("it is damaged: rows refer to rows that are not there".into())),
         false => Ok(checked),
     }
+}
+
+/// Tables, their columns, indexes, and whatever else there is: a trigger would go on acting in the restored database.
+fn shape(db: &Connection) -> Result<Vec<(String, String, String)>> {
+    let mut query = db.prepare(
+        r"SELECT type, name, tbl_name FROM sqlite_schema WHERE type NOT IN ('table', 'index') OR name NOT LIKE 'sqlite\_%' ESCAPE '\'
+          UNION ALL
+          SELECT 'column', tables.name, columns.name || ' ' || columns.type
+          FROM sqlite_schema AS tables JOIN pragma_table_xinfo(tables.name) AS columns
+          WHERE tables.type = 'table' AND tables.name NOT LIKE 'sqlite\_%' ESCAPE '\'
+          ORDER BY 1, 2, 3",
+    )?;
+    let found = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    Ok(found.collect::<rusqlite::Result<_>>()?)
+}
+
+fn own_shape() -> Result<Vec<(String, String, String)>> {
+    let mut db = Connection::open_in_memory()?;
+    schema::migrate(&mut db)?;
+    shape(&db)
 }
 
 fn brought_up_to_date(path: &Path, scratch: &Path) -> Result<Checked> {
