@@ -5,6 +5,8 @@
 const $ = (selector, root = document) => root.querySelector(selector);
 const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
 const main = () => $("#main");
+// Before every path: the gateway may be below a path of a proxy.
+const base = document.documentElement.dataset.base;
 
 function element(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
@@ -100,7 +102,7 @@ function enhance(root) {
 
 async function fetchPage(url) {
   const response = await fetch(url, { headers: { accept: "text/html" } });
-  if (response.redirected && new URL(response.url).pathname === "/sign-in") location.assign("/sign-in");
+  if (response.redirected && new URL(response.url).pathname === `${base}sign-in`) location.assign(`${base}sign-in`);
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
   if (!$("#main", page)) throw new Error("no page");
   return page;
@@ -190,7 +192,7 @@ function follow() {
   followed = wanted;
   if (!wanted) return;
   openedAt = Date.now();
-  source = new EventSource(`/live?topics=${encodeURIComponent(wanted)}`);
+  source = new EventSource(`${base}live?topics=${encodeURIComponent(wanted)}`);
   const heard = () => { lastEvent = Date.now(); markLive(); };
   source.addEventListener("open", heard);
   source.addEventListener("tick", (event) => { clockSkew = Date.parse(event.data) - Date.now(); heard(); });
@@ -349,7 +351,7 @@ async function fillPalette() {
   paletteAsk = new AbortController();
   const list = $("#palette-list");
   try {
-    const response = await fetch(`/search/fragment?q=${encodeURIComponent($("input", palette).value)}`, { signal: paletteAsk.signal });
+    const response = await fetch(`${base}search/fragment?q=${encodeURIComponent($("input", palette).value)}`, { signal: paletteAsk.signal });
     if (!response.ok) throw new Error(response.statusText);
     list.innerHTML = await response.text();
     choose(0);
@@ -382,7 +384,7 @@ if (palette) {
 
 // ---- keys ----
 
-const PLACES = { h: "/hosts", f: "/files", u: "/files/duplicates", s: "/files/scans", a: "/activity" };
+const PLACES = { h: "hosts", f: "files", u: "files/duplicates", s: "files/scans", a: "activity" };
 let wentAt = 0;
 
 function selectRow(step) {
@@ -404,7 +406,7 @@ document.addEventListener("keydown", (event) => {
   const typing = event.target.closest("input, textarea, select, [contenteditable], dialog");
   if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
   const key = event.key.toLowerCase();
-  if (Date.now() - wentAt < 1500 && PLACES[key]) { location.assign(PLACES[key]); return; }
+  if (Date.now() - wentAt < 1500 && PLACES[key]) { location.assign(base + PLACES[key]); return; }
   if (key === "g") wentAt = Date.now();
   else if (key === "/" && $("#filter, #name")) { event.preventDefault(); $("#filter, #name").focus(); }
   else if (key === "j") selectRow(1);

@@ -122,7 +122,9 @@ struct Subject {
 fn subject(request: &Request) -> Option<Subject> {
     let method = request.method();
     let route = request.extensions().get::<MatchedPath>()?.as_str();
-    let known = ACTIONS.iter().find(|(m, path, _)| *m == method.as_str() && *path == route);
+    // What answers GET answers HEAD too, and does as much.
+    let asked = if *method == Method::HEAD { "GET" } else { method.as_str() };
+    let known = ACTIONS.iter().find(|(m, path, _)| *m == asked && *path == route);
     let changes = !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
     if known.is_none() && (!changes || NOT_RECORDED.contains(&route)) {
         return None;

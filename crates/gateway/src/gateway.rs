@@ -26,6 +26,7 @@ use crate::dist::{Binaries, BinaryError};
 use crate::events::Events;
 use crate::fleet::Fleet;
 use crate::links::Admissions;
+use crate::pages::prefix::Prefix;
 use crate::scans::Scans;
 use crate::state::AppState;
 use crate::store::sqlite::SqliteStore;
@@ -93,6 +94,11 @@ pub enum GatewayError {
     /// The external URL.
     #[error("--external-url: {0}")]
     ExternalUrl(#[source] DialError),
+    /// The external URL's path.
+    #[error(
+        "--external-url: the path of {0} cannot come before those of pages; use letters, digits and - . _ ~ % in it, without empty parts"
+    )]
+    Prefix(String),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -125,6 +131,8 @@ impl Gateway {
         }
         let external = settings.external_url.as_deref().map(|url| url.trim_end_matches('/'));
         let external_origin = external.map(origin).transpose().map_err(GatewayError::ExternalUrl)?;
+        let prefix = Prefix::of(external_origin.as_deref().unwrap_or_default());
+        let prefix = prefix.ok_or_else(|| GatewayError::Prefix(external.unwrap_or_default().to_owned()))?;
         let lock = lock_data(&settings.data)?;
         let tls = Tls::open(&settings.tls, &settings.data, settings.listen.ip())?.map(Arc::new);
         let store = Arc::new(SqliteStore::open(&settings.data, clock::now()).await?);
@@ -148,6 +156,7 @@ impl Gateway {
             pin: tls.as_ref().and_then(|tls| tls.pin()),
             secure: tls.is_some() || external_origin.as_ref().is_some_and(|origin| origin.starts_with("https:")),
             external_origin: external_origin.map(Into::into),
+            prefix,
             admissions: Admissions::default(),
             binaries: Binaries::open(settings.agent_binaries.as_deref())?,
             auth: auth::Auth::default(),
@@ -306,6 +315,7 @@ fn router(state: AppState, metrics: PrometheusHandle) -> Router {
         .fallback(no_route)
         .layer(middleware::from_fn_with_state(state.clone(), audit::record))
         .layer(CatchPanicLayer::custom(pages::panicked))
+        .layer(middleware::from_fn_with_state(state.clone(), pages::prefix::put))
         .layer(middleware::from_fn_with_state(state.clone(), http::security_headers))
         .with_state(state)
 }

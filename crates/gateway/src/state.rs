@@ -11,6 +11,7 @@ use crate::dist::Binaries;
 use crate::events::Events;
 use crate::fleet::Fleet;
 use crate::links::Admissions;
+use crate::pages::prefix::Prefix;
 use crate::scans::Scans;
 use crate::store::Store;
 
@@ -36,6 +37,8 @@ pub struct AppState {
     pub secure: bool,
     /// The configured external URL as agents sign it: [`hostler_link::origin`].
     pub external_origin: Option<Arc<str>>,
+    /// The path of the external URL: a proxy strips it, and browsers need it.
+    pub prefix: Prefix,
     /// How many links are admitted at a time.
     pub admissions: Admissions,
     /// Limits on signing in, and the news that somebody's rights changed.

@@ -4,6 +4,9 @@ use std::collections::VecDeque;
 
 use crate::segment;
 
+/// Files at the same time: a reader that lets numbers jump begins one each time, and they may be nearly empty.
+const MAX_SEGMENTS: usize = 1024;
+
 /// A file of records.
 #[derive(Clone, Copy, Debug)]
 pub struct Segment {
@@ -63,7 +66,9 @@ impl View {
         gone.extend(self.forget_acknowledged());
         let len = segment::HEADER as u64;
         self.segments.push_back(Segment { first, last: first - 1, len, damaged: false });
-        while self.segments.len() > 1 && self.bytes() - len + segment_bytes > bound {
+        while self.segments.len() > MAX_SEGMENTS
+            || self.segments.len() > 1 && self.bytes() - len + segment_bytes > bound
+        {
             let Some(oldest) = self.segments.pop_front() else { break };
             if !oldest.damaged {
                 self.lost += oldest.last - self.acknowledged.clamp(oldest.first - 1, oldest.last);

@@ -173,3 +173,41 @@ fn a_copy_of_a_machine_is_refused_and_told() {
     gateway.wait_host("copy", "linked", linked);
     assert_eq!(gateway.ok(["hosts", "list", "--json"]).json().as_array().unwrap().len(), 2);
 }
+
+/// A systemctl that does what the unit says, and writes down what it was asked.
+const SYSTEMCTL: &str = r#"#!/bin/sh
+echo "$*" >> /run/systemctl.log
+unit=/etc/systemd/system/hostler-agent.service
+if [ "$1" = restart ]; then
+    # As systemd: the old process ends first.
+    [ -f /run/agent.pid ] && kill "$(cat /run/agent.pid)" 2>/dev/null && sleep 1
+    setsid $(sed -n 's/^ExecStart=//p' "$unit") >/dev/null 2>&1 &
+    echo $! > /run/agent.pid
+fi
+"#;
+
+#[test]
+fn where_systemd_runs_the_agent_becomes_its_unit() {
+    let Some(network) = network(1) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let gateway = gateway(&network, dir.path());
+    let machine = Machine::new(&network, 0, true, dir.path()).unwrap();
+    std::fs::create_dir_all(machine.outside("/run").join("systemd/system")).unwrap();
+    let systemctl = machine.outside("/usr/local/bin").join("systemctl");
+    std::fs::write(&systemctl, SYSTEMCTL).unwrap();
+    std::fs::set_permissions(&systemctl, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+
+    let pasted = line(&gateway, "server");
+    for time in ["first", "second"] {
+        let output = machine.paste(&pasted).unwrap();
+        assert!(output.success, "the {time} time: {output:?}");
+        assert!(output.stderr.contains("/etc/systemd/system/hostler-agent.service"), "{output:?}");
+        gateway.wait_host("server", "linked", linked);
+    }
+    let unit = std::fs::read_to_string(machine.outside("/etc/systemd/system").join("hostler-agent.service")).unwrap();
+    assert!(unit.contains("ExecStart=/usr/local/bin/hostler agent --data /var/lib/hostler\n"), "{unit}");
+    assert!(!unit.contains("@DATA@") && !unit.contains("@BINARY@"), "{unit}");
+    let asked = std::fs::read_to_string(machine.outside("/run").join("systemctl.log")).unwrap();
+    let once = "daemon-reload\nenable hostler-agent.service\nrestart hostler-agent.service\n";
+    assert_eq!(asked, once.repeat(2));
+}

@@ -67,14 +67,20 @@ pub struct Binaries {
 }
 
 impl Binaries {
-    /// Builds them for release.
+    const BUILDS: [&[&str]; 3] = [
+        &["build", "--release", "--package", "hostler"],
+        &["build", "--release", "--package", "hostler-files", "--example", "scan"],
+        &["build", "--release", "--package", "hostler-testkit", "--bins"],
+    ];
+
+    /// Builds them for release, unless `$XTASK_NO_BUILD` says that those which are there will do.
     pub fn build(root: &Path) -> Result<Self> {
-        for arguments in [
-            &["build", "--release", "--package", "hostler"][..],
-            &["build", "--release", "--package", "hostler-files", "--example", "scan"],
-            &["build", "--release", "--package", "hostler-testkit", "--bins"],
-        ] {
-            ensure!(process::show(process::cargo(root).args(arguments))?.success, "the build failed");
+        let builds = match std::env::var_os("XTASK_NO_BUILD") {
+            Some(_) => &[][..],
+            None => &Self::BUILDS[..],
+        };
+        for arguments in builds {
+            ensure!(process::show(process::cargo(root).args(*arguments))?.success, "the build failed");
         }
         // Beside this program's own profile: `target/<triple>/debug/xtask`.
         let own = std::env::current_exe()?;

@@ -101,9 +101,10 @@ fn write_whole(path: &Path, content: &[u8], mode: u32) -> Result<()> {
 fn quoted(path: &Path) -> Result<String> {
     let text =
         path.to_str().with_context(|| format!("{} is not UTF-8, which systemd units must be", path.display()))?;
-    ensure!(!text.contains(['"', '\\', '\n']), "{text:?} cannot be written into a systemd unit; use another directory");
+    let strange = text.chars().any(|c| c.is_control() || matches!(c, '"' | '\\'));
+    ensure!(!strange, "{text:?} cannot be written into a systemd unit; use another directory");
     let text = text.replace('%', "%%").replace('$', "$$");
-    Ok(if text.contains(' ') { format!("\"{text}\"") } else { text })
+    Ok(if text.contains([' ', '\'', ';']) { format!("\"{text}\"") } else { text })
 }
 
 fn systemctl(kind: Service, args: &[&str]) -> Result<()> {
@@ -186,7 +187,10 @@ mod tests {
     fn paths_in_units_are_not_expanded() {
         assert_eq!(quoted(Path::new("/srv/100%/a b")).unwrap(), "\"/srv/100%%/a b\"");
         assert_eq!(quoted(Path::new("/var/lib/hostler")).unwrap(), "/var/lib/hostler");
-        assert!(quoted(Path::new("/srv/\"quoted\"")).is_err());
+        assert_eq!(quoted(Path::new("/srv/o'neill")).unwrap(), "\"/srv/o'neill\"");
+        for bad in ["/srv/\"quoted\"", "/srv/a\nExecStart=b", "/srv/a\tb"] {
+            assert!(quoted(Path::new(bad)).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

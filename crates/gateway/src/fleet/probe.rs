@@ -38,8 +38,10 @@ const AT_ONCE: usize = 256;
 const DESCRIBE_EVERY: u32 = 20;
 /// Proofs kept in one write.
 const GROUP: usize = 1024;
-/// Between two such writes, when there are many.
+/// Between two such writes, while few wait.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
+/// How often it is looked whether many wait.
+const FLUSH_LOOK: Duration = Duration::from_millis(50);
 
 /// Time between two probes of one host when `linked` hosts are linked.
 fn interval(linked: usize) -> Duration {
@@ -96,9 +98,9 @@ async fn keep(store: &dyn Store, events: &Events, mut proofs: mpsc::Receiver<Hos
             }
             Err(error) => tracing::error!(%error, hosts = hosts.len(), "proofs were not kept"),
         }
-        // A few within a second share the next write. Full groups are a fleet that links up: it is not held up.
-        if hosts.len() > 1 && hosts.len() < GROUP {
-            tokio::time::sleep_until(begun + FLUSH_EVERY).await;
+        // A few within a second share the next write. Many are a fleet that links up or is asked at once: it is not held up.
+        while hosts.len() > 1 && proofs.len() < GROUP / 2 && begun.elapsed() < FLUSH_EVERY {
+            tokio::time::sleep(FLUSH_LOOK).await;
         }
     }
 }

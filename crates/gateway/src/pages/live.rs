@@ -284,11 +284,11 @@ impl Live {
         let at = now();
         if std::mem::take(&mut self.list_changed) {
             let panels = scans_panels(&self.state.scans.active(), self.operator, self.csrf.as_deref(), at);
-            self.ready.push_back(fragment("live-scans", panels));
+            self.tell("fragment", "live-scans", panels);
         }
         for (id, update) in std::mem::take(&mut self.changed_scans) {
             let panel = scan_panel(&update, self.operator, self.csrf.as_deref(), at);
-            self.ready.push_back(fragment(&format!("scan-{id}"), panel));
+            self.tell("fragment", &format!("scan-{id}"), panel);
         }
         for id in std::mem::take(&mut self.changed_hosts) {
             match self.state.store.host(id).await {
@@ -318,7 +318,7 @@ impl Live {
         match joined.await {
             Ok(host) => {
                 let linked = host.as_ref().is_some_and(|host| self.state.fleet.linked(host.id));
-                self.ready.push_back(fragment(&format!("join-{id}"), join::waiting(id, host.as_ref(), linked)));
+                self.tell("fragment", &format!("join-{id}"), join::waiting(id, host.as_ref(), linked));
             }
             Err(error) => tracing::debug!(%id, %error, "a followed join token could not be read"),
         }
@@ -349,7 +349,7 @@ impl Live {
         }
         if !rows.is_empty() {
             let html = html! { @for row in rows.iter().rev() { (row) } };
-            self.ready.push_back(told("rows", activity::ROWS, html));
+            self.tell("rows", activity::ROWS, html);
         }
     }
 
@@ -389,17 +389,16 @@ impl Live {
             parts.push((format!("host-panel-{id}"), link_panel(host, &status, at)));
             parts.push((format!("host-banner-{id}"), duplicate_banner(host, &status, at)));
         }
-        self.ready.extend(parts.into_iter().map(|(id, html)| fragment(&id, html)));
+        for (id, html) in parts {
+            self.tell("fragment", &id, html);
+        }
     }
-}
 
-fn fragment(id: &str, html: Markup) -> SseEvent {
-    told("fragment", id, html)
-}
-
-fn told(what: &str, id: &str, html: Markup) -> SseEvent {
-    let data = serde_json::json!({ "id": id, "html": html.into_string() });
-    SseEvent::default().event(what).data(data.to_string())
+    fn tell(&mut self, what: &str, id: &str, html: Markup) {
+        let html = self.state.prefix.put_into(html.into_string());
+        let data = serde_json::json!({ "id": id, "html": html }).to_string();
+        self.ready.push_back(SseEvent::default().event(what).data(data));
+    }
 }
 
 fn reload(why: &str) -> SseEvent {

@@ -12,6 +12,7 @@ pub mod forms;
 pub mod hosts;
 pub mod live;
 pub mod palette;
+pub mod prefix;
 pub mod query;
 pub mod settings;
 pub mod shell;

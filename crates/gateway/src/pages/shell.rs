@@ -269,7 +269,7 @@ pub fn csrf_field(token: Option<&str>) -> Markup {
 pub fn document(title: &str, theme: Option<&str>, body: Markup) -> Markup {
     html! {
         (DOCTYPE)
-        html lang="en" data-theme=[theme] {
+        html lang="en" data-base="/" data-theme=[theme] {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1, viewport-fit=cover";

@@ -184,3 +184,26 @@ async fn a_database_of_the_first_schema_opens_and_restores() {
         assert_eq!(store.roots(Some(host.id)).await.unwrap().len(), 1);
     }
 }
+
+#[tokio::test]
+async fn a_backup_with_more_than_tables_of_ours_is_not_restored() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    for (number, change) in [
+        "CREATE TRIGGER stays AFTER DELETE ON api_keys BEGIN INSERT INTO api_keys SELECT old.*; END",
+        "CREATE VIEW more AS SELECT * FROM users",
+        "ALTER TABLE users DROP COLUMN last_sign_in_at",
+        "DROP TABLE audit",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let backup = dir.path().join(format!("{number}.db"));
+        store.backup_to(&backup).await.unwrap();
+        store.restore_from(&backup, at(1)).await.unwrap();
+        rusqlite::Connection::open(&backup).unwrap().execute_batch(change).unwrap();
+        let refused = store.restore_from(&backup, at(1)).await;
+        assert!(matches!(refused, Err(StoreError::BadBackup(_))), "{change}: {refused:?}");
+    }
+    assert!(store.users().await.unwrap().is_empty());
+}

@@ -75,15 +75,9 @@ pub fn join(
         return Ok(JoinOutcome::KeyTaken);
     }
     let name = match known {
-        // A removal that goes on must not take the newcomer with it.
-        Some(known) if known.removed || known.key.is_some_and(|key| key != public_key) => {
-            return Ok(JoinOutcome::KeyTaken);
-        }
-        Some(known) => {
-            db.prepare_cached("UPDATE hosts SET public_key = ? WHERE id = ?")?
-                .execute((public_key, host.to_string()))?;
-            known.name
-        }
+        // A removal that goes on must not take the newcomer with it, and a token is no leave to become a host that is known.
+        Some(known) if known.removed || known.key != Some(public_key) => return Ok(JoinOutcome::KeyTaken),
+        Some(known) => known.name,
         None => {
             let name = free_name(db, name)?;
             super::hosts::register(db, host, &name, public_key, at)?;
