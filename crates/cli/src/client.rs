@@ -66,7 +66,14 @@ impl std::fmt::Display for ClientError {
 impl std::error::Error for ClientError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Unreachable { source, .. } => Some(source),
+            // The innermost one says what happened; those around it name the library's layers.
+            Self::Unreachable { source, .. } => {
+                let mut cause: &(dyn std::error::Error + 'static) = source;
+                while let Some(inner) = cause.source() {
+                    cause = inner;
+                }
+                Some(cause)
+            }
             _ => None,
         }
     }

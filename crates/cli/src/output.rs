@@ -95,7 +95,11 @@ pub fn paint_hint(word: &str) -> String {
     paint(word, "1;34")
 }
 
+/// Is standard error a terminal whose user has nothing against colours?
+pub fn is_coloured() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+}
+
 fn paint(word: &str, code: &str) -> String {
-    let coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-    if coloured { format!("\x1b[{code}m{word}\x1b[0m") } else { word.to_owned() }
+    if is_coloured() { format!("\x1b[{code}m{word}\x1b[0m") } else { word.to_owned() }
 }

@@ -110,7 +110,7 @@ pub(crate) async fn handshake(
     let stream = timeout(after, TlsConnector::from(Arc::new(config)).connect(name, tcp))
         .await
         .map_err(|_| DialError::TimedOut { what: "answer the TLS handshake", after })?
-        .map_err(|source| DialError::Tls { why: tls::explain(&source, &authority), authority, source })?;
+        .map_err(|error| DialError::Tls { why: tls::explain(&error, &authority), authority })?;
     // After the handshake there is always one.
     let binding = channel_binding(stream.get_ref().1).map_or(ChannelBinding::None, ChannelBinding::TlsExporter);
     Ok((Transport::Tls(Box::new(stream)), Dialled { origin: target.origin(), binding }))

@@ -39,8 +39,6 @@ pub enum DialError {
         authority: String,
         /// What happened and what to do, for people.
         why: String,
-        /// The TLS library's word.
-        source: std::io::Error,
     },
     /// This machine cannot say whom it trusts.
     #[error(transparent)]

@@ -42,7 +42,11 @@ impl<IO> Guarded<IO> {
 
     fn watch<T>(&self, result: io::Result<T>) -> Poll<io::Result<T>> {
         if let Err(error) = &result {
-            self.state.close(CloseReason::Lost(error.to_string()));
+            self.state.close(CloseReason::Lost(match error.kind() {
+                // TLS libraries explain at length that a process that was killed said no goodbye.
+                io::ErrorKind::UnexpectedEof => "the other end broke off".to_owned(),
+                _ => error.to_string(),
+            }));
         }
         Poll::Ready(result)
     }

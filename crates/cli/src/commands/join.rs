@@ -19,6 +19,7 @@ pub async fn run(args: Join) -> Result<()> {
         args.token.parse().context("this is no join token; paste the whole line of `hostler hosts token`")?;
     let data = dirs::data(args.data)?;
     let kind = args.service.unwrap_or(if dirs::is_root() { Service::System } else { Service::User });
+    service::refuse_beside_up(&data)?;
     let agent_data = data.join("agent");
     let name = args.name.unwrap_or_else(host_name);
     let request = JoinRequest { url: &args.url, token: &token, name: &name, new_identity: args.new_identity };

@@ -158,10 +158,7 @@ fn detach(binary: &Path, data: &Path, why: String) -> Result<Installed> {
 
 /// Ends the agent that serves this data directory's socket, if one does: the kernel says which process that is.
 fn stop_running(data: &Path) -> Result<()> {
-    let socket = hostler_agent::Agent::socket_path(&data.join("agent"));
-    let Ok(stream) = std::os::unix::net::UnixStream::connect(&socket) else { return Ok(()) };
-    let pid = rustix::net::sockopt::socket_peercred(&stream)?.pid;
-    drop(stream);
+    let Some(pid) = served_by(&hostler_agent::Agent::socket_path(&data.join("agent")))? else { return Ok(()) };
     rustix::process::kill_process(pid, rustix::process::Signal::TERM)
         .with_context(|| format!("cannot stop the agent that runs (process {})", pid.as_raw_nonzero()))?;
     let begun = Instant::now();
@@ -170,6 +167,28 @@ fn stop_running(data: &Path) -> Result<()> {
         std::thread::sleep(Duration::from_millis(20));
     }
     Ok(())
+}
+
+/// Fails when `hostler up` runs on this data directory: its agent is this gateway's, and replacing it would end the
+/// gateway with all its links.
+pub fn refuse_beside_up(data: &Path) -> Result<()> {
+    let agent = served_by(&hostler_agent::Agent::socket_path(&data.join("agent")))?;
+    if let Some(pid) = agent
+        && served_by(&hostler_gateway::socket_path(data))? == agent
+    {
+        bail!(
+            "`hostler up` runs here (process {}), and this host is one of its own; to join another gateway stop it, or \
+             keep the new agent apart with --data",
+            pid.as_raw_nonzero()
+        );
+    }
+    Ok(())
+}
+
+/// The process behind a local socket, by the kernel's word; `None` when nobody answers.
+fn served_by(socket: &Path) -> Result<Option<rustix::process::Pid>> {
+    let Ok(stream) = std::os::unix::net::UnixStream::connect(socket) else { return Ok(None) };
+    Ok(Some(rustix::net::sockopt::socket_peercred(&stream)?.pid))
 }
 
 /// False also for a process that has ended and that nobody has asked about yet.

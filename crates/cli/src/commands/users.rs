@@ -109,8 +109,8 @@ async fn find(client: &Client, wanted: &str) -> Result<User> {
     let names: Vec<String> = users.iter().map(|u| u.name.clone()).collect();
     match users.into_iter().find(|u| u.name == wanted || Some(u.id) == id) {
         Some(user) => Ok(user),
-        None if names.is_empty() => bail!("there is no user {wanted:?}; make one with `hostler users create`"),
-        None => bail!("there is no user {wanted:?}; there are {}", names.join(", ")),
+        None if names.is_empty() => bail!("no user is named {wanted:?}; make one with `hostler users create`"),
+        None => bail!("no user is named {wanted:?}; the users are {}", names.join(", ")),
     }
 }
 

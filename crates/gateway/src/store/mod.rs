@@ -33,7 +33,7 @@ pub enum StoreError {
         id: String,
     },
     /// Another one has this name.
-    #[error("{what} named {name:?} exists already; choose another name or revoke that one first")]
+    #[error("{what} named {name:?} exists already; choose another name, or remove that one first")]
     Exists {
         /// `an API key`, ...
         what: &'static str,

@@ -48,8 +48,7 @@ pub async fn examine(data: &Path) -> Result<Report> {
 impl From<Finding> for Check {
     fn from(finding: Finding) -> Self {
         // The gateway may be newer than this command.
-        let name =
-            ["store", "url", "tls", "hosts", "journals"].into_iter().find(|n| *n == finding.name).unwrap_or("gateway");
+        let name = ["store", "url", "tls", "hosts"].into_iter().find(|n| *n == finding.name).unwrap_or("gateway");
         let hint = finding.hint.unwrap_or_default();
         match finding.state.as_str() {
             "ok" => Self::ok(name, finding.detail),
