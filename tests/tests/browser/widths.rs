@@ -17,6 +17,11 @@ fn no_page_scrolls_sideways() {
         b.goto("/hosts").await?;
         let host = b.find("tbody a.name").await?.attr("href").await?.unwrap_or_default();
         let remove = format!("{host}/remove");
+        let token = site.hostler.ok(["hosts", "token", "--json"]).json();
+        let mut join = hostler_testkit::hostler::command()?;
+        join.args(["join", &site.hostler.url, token["token"].as_str().unwrap_or_default(), "--service", "none"]);
+        join.args(["--name", &"x".repeat(64), "--data"]).arg(site.hostler.data().join("joined"));
+        assert!(hostler_testkit::hostler::run(&mut join)?.success);
         let name = "ada-with-a-long-name@department.example.org";
         let user = serde_json::json!({"name": name, "role": "viewer", "password": "correct horse battery"});
         let made = site.hostler.http_as("admin").post("/api/v1/users", &user).json();

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use hostler_testkit::hostler::{command, run};
 use hostler_testkit::machine::Machine;
 use hostler_testkit::netns::Network;
 use hostler_testkit::{Hostler, eventually};
@@ -172,6 +173,20 @@ fn a_copy_of_a_machine_is_refused_and_told() {
     assert!(output.success, "{output:?}");
     gateway.wait_host("copy", "linked", linked);
     assert_eq!(gateway.ok(["hosts", "list", "--json"]).json().as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn joining_another_gateway_does_not_end_the_one_that_runs_here() {
+    let dir = tempfile::tempdir().unwrap();
+    let up = Hostler::start(&dir.path().join("up"), &[]).unwrap();
+    let other = Hostler::start_command(&dir.path().join("other"), ["gateway", "--listen", "127.0.0.1:0"]).unwrap();
+    let token = other.ok(["hosts", "token", "--json"]).json();
+    let mut join = command().unwrap();
+    join.args(["join", &other.url, token["token"].as_str().unwrap(), "--service", "none", "--data"]).arg(up.data());
+    let output = run(&mut join).unwrap();
+    assert!(!output.success && output.stderr.contains("`hostler up` runs here"), "{output:?}");
+    assert_eq!(up.ok(["hosts", "list", "--json"]).json().as_array().unwrap().len(), 1);
+    assert_eq!(other.ok(["hosts", "list", "--json"]).json().as_array().unwrap().len(), 0, "the token was not used up");
 }
 
 /// A systemctl that does what the unit says, and writes down what it was asked.

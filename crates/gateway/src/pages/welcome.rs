@@ -73,7 +73,7 @@ pub async fn page(viewer: Viewer) -> Result<Markup, PageError> {
 }
 
 /// A path as one word of a shell's command line.
-fn shell_word(path: &ByteStr) -> String {
+pub(super) fn shell_word(path: &ByteStr) -> String {
     let text = path.display();
     if text.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-".contains(&b)) {
         text.into_owned()

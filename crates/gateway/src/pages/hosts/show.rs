@@ -1,7 +1,7 @@
 //! `/hosts/{id}`: one host: its link, what it proved, what its owner allows, what happened.
 
 use axum::extract::{Path, State};
-use hostler_model::{HostId, Role, Timestamp, size};
+use hostler_model::{ByteStr, HostId, Role, Timestamp, size};
 use maud::{Markup, html};
 
 use super::of_path;
@@ -13,6 +13,7 @@ use crate::pages::files::scan_form::{self, NEEDS_OPERATOR};
 use crate::pages::forms::NEEDS_ADMIN;
 use crate::pages::query::{Query, place};
 use crate::pages::shell::{Nav, Page, Viewer, crumbs};
+use crate::pages::welcome::shell_word;
 use crate::state::AppState;
 use crate::store::{ActivityEvent, ActivityFilter, Grant, Host, PageRequest, Root, Scan, ScanFilter};
 
@@ -164,11 +165,12 @@ fn events_panel(host: &Host, events: &[ActivityEvent], viewer: &Viewer) -> Marku
 }
 
 fn roots_panel(host: &Host, roots: &[Root], viewer: &Viewer) -> Markup {
+    let scan = format!("hostler scan /home --host {}", shell_word(&ByteStr::from(host.name.as_str())));
     html! {
         section.panel {
             div.panel-head { h2 { "Indexed directories" } span.push {} a.small href={ "/files?host=" (host.id) } { "Browse" } }
             @if roots.is_empty() {
-                (empty("files", "No index of this host yet", "A scan makes one. It reads and changes nothing.", Some("hostler scan /home")))
+                (empty("files", "No index of this host yet", "A scan makes one. It reads and changes nothing.", Some(&scan)))
             } @else {
                 table.table.stack {
                     thead { tr { th scope="col" { "Directory" } th.num scope="col" { "Size" } th.num.p2 scope="col" { "Files" } th scope="col" { "Indexed" } th scope="col" { span.sr { "Actions" } } } }
