@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 
-use crate::hostler::{Output, run, send_signal};
+use crate::hostler::{Output, eventually, run, send_signal};
 use crate::netns::Network;
 
 /// Where the machine has its own directories, empty at the start.
@@ -103,9 +103,14 @@ impl<'a> Machine<'a> {
         Ok(u32::try_from(peer.pid.as_raw_nonzero().get())?)
     }
 
-    /// Sends a signal to the agent.
+    /// Sends a signal to the agent. One that ends it has ended it on return: a successor needs its journal.
     pub fn signal_agent(&self, signal: Signal) -> Result<()> {
-        send_signal(self.agent()?, signal)
+        let pid = self.agent()?;
+        send_signal(pid, signal)?;
+        if [Signal::TERM, Signal::KILL].contains(&signal) {
+            eventually("the agent to end", || ended(pid).then_some(()));
+        }
+        Ok(())
     }
 
     /// Starts the agent again, as its service manager would.
@@ -126,4 +131,11 @@ impl Drop for Machine<'_> {
         let _ = self.anchor.kill();
         let _ = self.anchor.wait();
     }
+}
+
+/// True also for a process that nobody has asked about yet.
+fn ended(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // proc_pid_stat(5): the state follows the name, which is in parentheses and may hold any character.
+    stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
 }
