@@ -55,8 +55,6 @@ pub struct Duplicate {
     pub at: Timestamp,
     /// How often it was refused.
     pub refused: u64,
-    #[serde(skip)]
-    instance: Instance,
 }
 
 /// A host's link as it is now.
@@ -169,11 +167,11 @@ impl Fleet {
         let (duplicate, first) = {
             let mut past = self.past();
             let kept = &mut past.entry(host).or_default().duplicate;
-            let known = kept.take().filter(|d| d.instance == instance);
-            let first = known.is_none();
-            let refused = known.map_or(0, |d| d.refused) + 1;
-            let now = Duplicate { address, at: clock::now(), refused, instance };
-            (kept.insert(now).clone(), first)
+            let at = clock::now();
+            // One event as long as it goes on, however many machines or names for its runs a claimant makes up.
+            let known = kept.take().filter(|d| at.seconds_since(d.at) <= DUPLICATE_FORGOTTEN_SECONDS);
+            let refused = known.as_ref().map_or(0, |d| d.refused) + 1;
+            (kept.insert(Duplicate { address, at, refused }).clone(), known.is_none())
         };
         if first {
             let from = address.map_or_else(|| "an unknown address".into(), |a| a.to_string());
