@@ -6,6 +6,7 @@ mod bench;
 mod parts;
 mod process;
 mod soak;
+mod storm;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -17,9 +18,10 @@ const USAGE: &str = "\
 usage: cargo xtask test [--only PART]   everything a change must pass
        cargo xtask tidy                 layers, sizes, links, words
        cargo xtask bench [SUBJECT] [--runs N]
-                                        measured numbers, as a table in Markdown; SUBJECT is files, trust or fleet
+                                        measured numbers, as a table in Markdown; SUBJECT is scanner, index, trust or fleet
        cargo xtask fleet --agents N     that many simulated agents on a gateway of their own
-       cargo xtask soak [--minutes N]   kills gateway and agents at random and looks for what was lost";
+       cargo xtask soak [--minutes N]   kills gateway and agents at random and looks for what was lost
+       cargo xtask storm [--rounds N]   random changes, scans, kills and cuts; then index and tree must agree";
 
 fn main() -> ExitCode {
     match run() {
@@ -62,6 +64,8 @@ fn run() -> Result<bool> {
         }
         ["soak"] => soak::soak(&root, 10),
         ["soak", "--minutes", minutes] => soak::soak(&root, count(minutes).context("--minutes wants a number from 1")?),
+        ["storm"] => storm::storm(&root, 300),
+        ["storm", "--rounds", rounds] => storm::storm(&root, count(rounds).context("--rounds wants a number from 1")?),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             Ok(true)

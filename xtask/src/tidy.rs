@@ -343,7 +343,10 @@ fn without_tests<'a>(path: &str, text: &'a str) -> &'a str {
     match all_tests {
         true => "",
         // A test module comes last; `#[cfg(test)] use` and the like may come before.
-        false => text.rfind("#[cfg(test)]\nmod ").map_or(text, |at| &text[..at]),
+        false => ["mod ", "pub(super) mod "]
+            .iter()
+            .find_map(|module| text.rfind(&format!("#[cfg(test)]\n{module}")))
+            .map_or(text, |at| &text[..at]),
     }
 }
 

@@ -26,7 +26,7 @@ enum Grant {
 }
 
 /// Every RPC.
-const GRANTS: [(&str, Grant); 7] = [
+const GRANTS: [(&str, Grant); 8] = [
     ("/hostler.v1.HostService/Describe", Grant::Always),
     ("/hostler.v1.HostService/Probe", Grant::Always),
     ("/hostler.v1.JournalService/Follow", Grant::Always),
@@ -34,6 +34,7 @@ const GRANTS: [(&str, Grant); 7] = [
     ("/hostler.v1.FilesService/Scan", Grant::Files),
     ("/hostler.v1.FilesService/Promote", Grant::Files),
     ("/hostler.v1.FilesService/CheckRoot", Grant::Files),
+    ("/hostler.v1.FilesService/SetPaused", Grant::Files),
 ];
 
 impl Grant {

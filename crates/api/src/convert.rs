@@ -74,7 +74,7 @@ macro_rules! counters {
         }
         impl From<&v1::ScanCounters> for ScanCounters {
             fn from(c: &v1::ScanCounters) -> Self {
-                Self { $($field: c.$field,)* }
+                Self { $($field: c.$field,)* ..Default::default() }
             }
         }
     };
@@ -222,7 +222,13 @@ fn op_code(op: Option<ChangeOp>) -> u32 {
 fn op_from_code(code: u32) -> Result<Option<ChangeOp>, InvalidMessage> {
     match code {
         0 => Ok(None),
-        _ => u8::try_from(code).ok().and_then(ChangeOp::from_code).map(Some).ok_or(InvalidMessage("an unknown change")),
+        _ => u8::try_from(code)
+            .ok()
+            .and_then(ChangeOp::from_code)
+            // Hosts see names come and go; that one moved is found later.
+            .filter(|op| *op != ChangeOp::Moved)
+            .map(Some)
+            .ok_or(InvalidMessage("an unknown change")),
     }
 }
 

@@ -117,7 +117,14 @@ impl Query {
         self
     }
 
-    fn append_to(&self, path: &str) -> String {
+    /// Replaces a parameter, or adds it.
+    pub fn set(&mut self, name: &'static str, value: impl Into<ByteStr>) -> &mut Self {
+        self.0.retain(|(each, _)| *each != name);
+        self.push(name, value)
+    }
+
+    /// The path with the parameters.
+    pub fn append_to(&self, path: &str) -> String {
         let pairs: Vec<String> = self.0.iter().map(|(name, value)| format!("{name}={value}")).collect();
         if pairs.is_empty() { path.into() } else { format!("{path}?{}", pairs.join("&")) }
     }

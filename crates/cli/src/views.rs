@@ -1,8 +1,8 @@
 //! What the gateway answers, as far as tables show it.
 
 use hostler_model::{
-    ApiKeyId, ByteStr, ChangeOp, EntryKind, HostId, JoinTokenId, Role, ScanCounters, ScanId, ScanState, SessionId,
-    Timestamp, UserId,
+    ApiKeyId, ByteStr, ChangeOp, DeliveryId, EntryKind, HostId, JoinTokenId, Role, ScanCounters, ScanId, ScanState,
+    ScheduleId, SessionId, Timestamp, UserId, WebhookId,
 };
 use serde::Deserialize;
 
@@ -81,6 +81,15 @@ pub struct Scan {
     pub counters: ScanCounters,
     pub error: Option<String>,
     pub first: bool,
+    #[serde(default)]
+    pub paused: bool,
+}
+
+impl Scan {
+    /// `running`, `running, paused`.
+    pub fn state_words(&self) -> String {
+        if self.paused { format!("{}, paused", self.state) } else { self.state.to_string() }
+    }
 }
 
 #[derive(Deserialize)]
@@ -90,6 +99,7 @@ pub struct ScanUpdate {
     pub counters: ScanCounters,
     pub rate: Option<Rate>,
     pub current: Option<ByteStr>,
+    pub paused: bool,
 }
 
 #[derive(Deserialize)]
@@ -104,6 +114,7 @@ pub struct Change {
     pub op: ChangeOp,
     pub kind: EntryKind,
     pub path: ByteStr,
+    pub from: Option<ByteStr>,
     pub size_before: Option<u64>,
     pub size_after: Option<u64>,
 }
@@ -149,6 +160,74 @@ pub struct Totals {
     pub groups: u64,
     pub extra_copies: u64,
     pub reclaimable: u64,
+    pub pending_files: u64,
+}
+
+#[derive(Deserialize)]
+pub struct PlannedGroup {
+    pub hash: String,
+    pub algo: String,
+    pub size: u64,
+    pub frees: u64,
+    pub files: Vec<PlannedName>,
+}
+
+#[derive(Deserialize)]
+pub struct PlannedName {
+    pub host_name: String,
+    pub path: ByteStr,
+    pub verdict: String,
+}
+
+#[derive(Deserialize)]
+pub struct PlanTotals {
+    pub groups: u64,
+    pub files: u64,
+    pub names: u64,
+    pub frees: u64,
+    pub complete: bool,
+}
+
+#[derive(Deserialize)]
+pub struct ChangeCounts {
+    pub created: u64,
+    pub modified: u64,
+    pub metadata: u64,
+    pub deleted: u64,
+    pub moved: u64,
+    pub added_bytes: u64,
+    pub removed_bytes: u64,
+}
+
+#[derive(Deserialize)]
+pub struct Growth {
+    pub dir: Entry,
+    pub points: Vec<GrowthPoint>,
+    pub change: GrowthChange,
+    pub children: Vec<GrowthOfChild>,
+    pub known_since: Option<Timestamp>,
+}
+
+#[derive(Deserialize)]
+pub struct GrowthPoint {
+    pub at: Timestamp,
+    pub bytes: u64,
+}
+
+#[derive(Deserialize)]
+pub struct GrowthChange {
+    pub files: i64,
+    pub bytes: i64,
+    pub written_bytes: u64,
+    pub removed_bytes: u64,
+    pub changes: u64,
+}
+
+#[derive(Deserialize)]
+pub struct GrowthOfChild {
+    pub path: ByteStr,
+    pub bytes: u64,
+    pub change: GrowthChange,
 }
 
 #[derive(Deserialize)]
@@ -160,6 +239,53 @@ pub struct ApiKey {
     pub created_at: Timestamp,
     pub last_used_at: Option<Timestamp>,
     pub expires_at: Option<Timestamp>,
+}
+
+#[derive(Deserialize)]
+pub struct Schedule {
+    pub id: ScheduleId,
+    pub host_name: String,
+    pub root: ByteStr,
+    pub cadence: String,
+    pub zone: String,
+    pub window: Option<String>,
+    pub enabled: bool,
+    pub created_by: String,
+    pub next_run_at: Option<Timestamp>,
+    pub due_at: Option<Timestamp>,
+    pub waits_for: Option<String>,
+    pub running: Option<ScanId>,
+    pub last_run: Option<LastRun>,
+}
+
+#[derive(Deserialize)]
+pub struct LastRun {
+    pub at: Timestamp,
+    pub outcome: String,
+}
+
+#[derive(Deserialize)]
+pub struct Webhook {
+    pub id: WebhookId,
+    pub url: String,
+    pub events: Vec<String>,
+    pub enabled: bool,
+    pub disabled_because: Option<String>,
+    pub delivered_at: Option<Timestamp>,
+    pub failing_since: Option<Timestamp>,
+    pub pending: u64,
+    pub dropped: u64,
+}
+
+#[derive(Deserialize)]
+pub struct Delivery {
+    pub id: DeliveryId,
+    pub event: String,
+    pub state: String,
+    pub created_at: Timestamp,
+    pub attempts: u32,
+    pub response: Option<u16>,
+    pub error: Option<String>,
 }
 
 #[derive(Deserialize)]

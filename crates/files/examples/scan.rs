@@ -1,14 +1,17 @@
 //! Scans a directory and prints what came of it: `cargo run --release --example scan -- PATH [MANIFESTS]`.
 //!
-//! With a directory for manifests, a second run tells the differences from the first.
+//! With a directory for manifests, a second run tells the differences from the first. `scan --walk PATH` only lists all
+//! directories and looks at all names, as the least that any scan has to do.
 
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Instant;
 
 use hostler_files::owners::Owners;
-use hostler_files::{Cancel, ManifestStore, Progress, ScanRequest, ScanSink, SinkClosed, scan};
+use hostler_files::{Control, ManifestStore, Progress, ScanRequest, ScanSink, SinkClosed, scan};
 use hostler_model::{ChangeOp, Entry, ScanOptions, size};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, StatxFlags, openat, statx};
 
 /// The base generation is kept beside the manifests, where a gateway would have it in its store.
 const COMMITTED: &str = "committed";
@@ -53,8 +56,40 @@ impl ScanSink for Count {
     }
 }
 
+/// Lists `dir` and all below and looks at every name; how many there are.
+fn walk(dir: OwnedFd, buffer: &mut Vec<u8>) -> rustix::io::Result<u64> {
+    let mut subdirs = Vec::new();
+    let mut count = 0;
+    {
+        let mut listing = RawDir::new(&dir, buffer.spare_capacity_mut());
+        while let Some(entry) = listing.next() {
+            let entry = entry?;
+            if matches!(entry.file_name().to_bytes(), b"." | b"..") {
+                continue;
+            }
+            let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+            std::hint::black_box(statx(&dir, entry.file_name(), flags, StatxFlags::BASIC_STATS)?);
+            count += 1;
+            if entry.file_type() == FileType::Directory {
+                subdirs.push(entry.file_name().to_owned());
+            }
+        }
+    }
+    for name in subdirs {
+        count += walk(openat(&dir, name, DIRECTORY, Mode::empty())?, buffer)?;
+    }
+    Ok(count)
+}
+
+const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);
+    let mut arguments = std::env::args_os().skip(1).map(PathBuf::from).peekable();
+    if arguments.next_if(|argument| argument.as_os_str() == "--walk").is_some() {
+        let root = openat(CWD, arguments.next().ok_or("usage: scan --walk PATH")?, DIRECTORY, Mode::empty())?;
+        println!("{} names", size::grouped(walk(root, &mut Vec::with_capacity(64 << 10))?));
+        return Ok(());
+    }
     let root = std::fs::canonicalize(arguments.next().ok_or("usage: scan PATH [MANIFESTS]")?)?;
     let dir = arguments.next().unwrap_or_else(|| std::env::temp_dir().join(format!("scan-{}", std::process::id())));
     let manifests = ManifestStore::open(dir.clone())?;
@@ -64,7 +99,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         options: &ScanOptions::default(),
         base_generation: committed.unwrap_or(0),
         manifests: &manifests,
-        cancel: &Cancel::default(),
+        control: &Control::default(),
         progress: &Progress::default(),
     };
     let mut count = Count::default();
@@ -87,5 +122,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         users.join(", "),
         elapsed.as_secs_f64()
     );
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    println!("{}", status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default());
     Ok(())
 }

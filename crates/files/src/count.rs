@@ -6,21 +6,22 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use hostler_model::Entry;
 use rustix::io::Errno;
 
+use crate::control::Control;
 use crate::dirs::DirChain;
 use crate::listing::{Hint, Listing, NameQueue};
-use crate::progress::{Cancel, Progress};
+use crate::progress::Progress;
 use crate::stat::{entry_of, open_dir};
 
 /// Counts regular files below `root` (what it has open is `entry`) and publishes the number when done; gives up
-/// without one when `done` or `cancel` says so. An estimate: options are ignored, what cannot be read is left out.
-pub fn count_files(root: OwnedFd, entry: &Entry, progress: &Progress, cancel: &Cancel, done: &AtomicBool) {
+/// without one when `done` or `control` says so. An estimate: options are ignored, what cannot be read is left out.
+pub fn count_files(root: OwnedFd, entry: &Entry, progress: &Progress, control: &Control, done: &AtomicBool) {
     let mut chain = DirChain::new(root, entry);
     let mut listing = Listing::new();
     let (subdirs, mut files) = list(&chain, &mut listing);
     let mut pending = vec![subdirs];
     let mut name = Vec::new();
     while let Some(subdirs) = pending.last_mut() {
-        if done.load(Relaxed) || cancel.is_cancelled() {
+        if done.load(Relaxed) || !(control.is_clear() || control.wait_while_paused()) {
             return;
         }
         let more = subdirs.pop(&mut name).is_some();

@@ -52,6 +52,17 @@ pub enum ScanFailure {
         /// The generation as given.
         generation: u64,
     },
+    /// The thread hangs in the kernel; see [`crate::Watch`]. It may go on once the filesystem answers or is gone.
+    #[error(
+        "nothing was heard of {path} for {seconds} seconds: its filesystem does not answer; mount it again or unmount it \
+         (umount -f or -l), or exclude it"
+    )]
+    Hung {
+        /// Where, absolute.
+        path: ByteStr,
+        /// How long it was waited for.
+        seconds: u64,
+    },
     /// The manifests cannot be read or written.
     #[error(transparent)]
     Manifest(#[from] ManifestError),

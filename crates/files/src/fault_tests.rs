@@ -3,18 +3,18 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use hostler_model::{Algorithm, ChangeOp, Entry, ScanOptions};
-use rustix::fs::CWD;
+use hostler_model::{Algorithm, ChangeOp, Entry, EntryKind, ScanOptions};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::io::Errno;
 
-use crate::faults::{Call, clear, inject};
+use crate::faults::{Call, act, clear, inject};
 use crate::manifest::format::Header;
 use crate::merge::join;
 use crate::stat::entry_at;
 use crate::{
-    Cancel, ManifestError, ManifestStore, Progress, ScanFailure, ScanRequest, ScanSink, ScanSummary, SinkClosed, scan,
+    Control, ManifestError, ManifestStore, Progress, ScanFailure, ScanRequest, ScanSink, ScanSummary, SinkClosed, scan,
 };
 
 /// Paths of everything held, errors, and deletions.
@@ -104,7 +104,7 @@ impl Tree {
             options: &ScanOptions::default(),
             base_generation,
             manifests: &self.manifests,
-            cancel: &Cancel::default(),
+            control: &Control::default(),
             progress: &Progress::default(),
         };
         let summary = scan(request, &mut seen)?;
@@ -245,4 +245,73 @@ fn a_parent_that_cannot_be_reopened_keeps_its_rest() {
     clear();
     let (_, seen) = tree.scan(summary.generation);
     assert!(seen.held.is_empty() && seen.deleted.is_empty());
+}
+
+/// What happens to a file between two looks at it, and what is then told of it: its kind and whether it has a hash.
+type Accident = (&'static str, fn(&Path), Option<(EntryKind, bool)>);
+
+#[test]
+fn files_that_change_vanish_or_are_replaced_while_they_are_read() {
+    let accidents: [Accident; 6] = [
+        ("shrinks", |path| fs::write(path, "1").unwrap(), Some((EntryKind::File, true))),
+        ("grows", |path| fs::write(path, "1".repeat(100)).unwrap(), Some((EntryKind::File, true))),
+        ("vanishes", |path| fs::remove_file(path).unwrap(), None),
+        (
+            "becomes a FIFO",
+            |path| {
+                fs::remove_file(path).unwrap();
+                mknodat(CWD, path, FileType::Fifo, Mode::RUSR, 0).unwrap();
+            },
+            Some((EntryKind::Other, false)),
+        ),
+        (
+            "becomes a link",
+            |path| {
+                fs::remove_file(path).unwrap();
+                std::os::unix::fs::symlink("/dev/zero", path).unwrap();
+            },
+            Some((EntryKind::Symlink, false)),
+        ),
+        (
+            "becomes another file",
+            |path| {
+                fs::write(path.with_extension("new"), "different").unwrap();
+                fs::rename(path.with_extension("new"), path).unwrap();
+            },
+            Some((EntryKind::File, false)),
+        ),
+    ];
+    for (what, accident, told) in accidents {
+        for call in [Call::Open, Call::Read] {
+            // Without a manifest a file is opened unseen, with one it is looked at before.
+            for known in [false, true] {
+                let tree = Tree::new();
+                std::thread::sleep(std::time::Duration::from_millis(15));
+                let path = tree.root().join("b/d/e");
+                fs::write(&path, "new content").unwrap();
+                if !known {
+                    tree.manifests.forget(tree.root().as_os_str().as_bytes()).unwrap();
+                }
+                act(call, b"b/d/e", move || accident(&path));
+                let (summary, seen) = tree.scan(if known { tree.committed } else { 0 });
+                let found = seen.held.get("b/d/e").map(|entry| (entry.kind, entry.hash.is_some()));
+                // A file that was replaced before it was opened is simply the new one.
+                let told = match (what, call) {
+                    ("becomes another file", Call::Open) => Some((EntryKind::File, true)),
+                    _ => told,
+                };
+                assert_eq!(found, told, "{what} at {call:?}, known: {known}");
+                clear();
+                let (_, seen) = tree.scan(summary.generation);
+                let is_file = told.is_some_and(|(kind, _)| kind == EntryKind::File);
+                let content = is_file.then(|| fs::read(tree.root().join("b/d/e")).unwrap());
+                if let (Some(content), Some(entry)) = (content, seen.held.get("b/d/e")) {
+                    assert_eq!(entry.hash.unwrap().as_bytes(), blake3::hash(&content).as_bytes());
+                }
+                let (_, seen) = tree.scan(0);
+                assert_eq!(seen.held.contains_key("b/d/e"), told.is_some(), "{what}");
+                assert!(seen.held.values().all(|e| e.kind != EntryKind::File || e.hash.is_some()), "{what}");
+            }
+        }
+    }
 }

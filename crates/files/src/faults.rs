@@ -29,7 +29,7 @@ pub fn check(_call: Call, _dir: &[u8], _name: &[u8]) -> Result<(), Errno> {
 }
 
 #[cfg(test)]
-pub use injected::{check, clear, inject};
+pub use injected::{act, check, clear, inject};
 
 #[cfg(test)]
 mod injected {
@@ -37,8 +37,16 @@ mod injected {
 
     use super::{Call, Errno};
 
+    type Act = Box<dyn FnOnce()>;
+
     thread_local! {
         static FAULTS: RefCell<Vec<(Call, Vec<u8>, Errno)>> = const { RefCell::new(Vec::new()) };
+        static ACTS: RefCell<Vec<(Call, Vec<u8>, Act)>> = const { RefCell::new(Vec::new()) };
+    }
+
+    /// Does something the next time that this thread is about to `call` on `path`.
+    pub fn act(call: Call, path: &[u8], act: impl FnOnce() + 'static) {
+        ACTS.with_borrow_mut(|acts| acts.push((call, path.to_vec(), Box::new(act))));
     }
 
     /// From now on `call` on `path` fails on this thread; see [`check`].
@@ -49,6 +57,7 @@ mod injected {
     /// Nothing fails any more on this thread.
     pub fn clear() {
         FAULTS.with_borrow_mut(Vec::clear);
+        ACTS.with_borrow_mut(Vec::clear);
     }
 
     /// Fails when a test asked for it on this thread.
@@ -58,6 +67,13 @@ mod injected {
             path.push(b'/');
         }
         path.extend_from_slice(name);
+        let due = ACTS.with_borrow_mut(|acts| {
+            let due = acts.iter().position(|(c, p, _)| *c == call && *p == path);
+            due.map(|due| acts.remove(due).2)
+        });
+        if let Some(act) = due {
+            act();
+        }
         FAULTS.with_borrow(|faults| {
             faults.iter().find(|(c, p, _)| *c == call && *p == path).map_or(Ok(()), |(_, _, errno)| Err(*errno))
         })

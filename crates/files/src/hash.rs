@@ -55,6 +55,18 @@ impl ContentHasher {
         }
     }
 
+    /// The digest of this content alone. Nothing may have been added since the start or the last [`Self::finish`].
+    pub fn of(&mut self, bytes: &[u8]) -> Option<ContentHash> {
+        match self {
+            // In one piece: the tree of a hash in the making is not kept.
+            Self::Blake3(_) => ContentHash::new(blake3::hash(bytes).as_bytes()),
+            _ => {
+                self.update(bytes);
+                self.finish()
+            }
+        }
+    }
+
     /// Forgets content added so far.
     pub fn reset(&mut self) {
         match self {
@@ -94,6 +106,7 @@ mod tests {
             hasher.update(b"bc");
             assert_eq!(hasher.finish().unwrap().to_string(), abc, "{algorithm}");
             assert_eq!(hasher.finish().unwrap().to_string(), empty, "{algorithm}, used again");
+            assert_eq!(hasher.of(b"abc").unwrap().to_string(), abc, "{algorithm}, in one piece");
             assert_eq!(abc.len(), algorithm.digest_len() * 2);
         }
     }

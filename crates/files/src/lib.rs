@@ -33,9 +33,11 @@
 //! - Deletions are inferred only from a listing that completed. What could not be read keeps its old entries.
 //! - A manifest is verified from end to end before a scan believes it; a damaged one counts as absent.
 //!
-//! Everything blocks: call [`scan()`] on a thread of its own. [`Cancel`] and [`Progress`] are its handles.
+//! Everything blocks: call [`scan()`] on a thread of its own. [`Control`] stops and pauses it, [`Progress`] shows how
+//! far it is, and [`Watch`] notices when that thread hangs in the kernel.
 
 mod compare;
+mod control;
 mod count;
 mod dirs;
 mod error;
@@ -44,19 +46,24 @@ mod excludes;
 mod fault_tests;
 mod faults;
 mod hash;
+mod idle;
 mod listing;
 mod manifest;
 mod merge;
 pub mod owners;
+mod pace;
 mod progress;
 mod pseudo;
 mod read;
 mod scan;
 mod sink;
 mod stat;
+mod watch;
 
+pub use control::Control;
 pub use error::{ManifestError, PromoteError, ScanFailure};
 pub use manifest::store::ManifestStore;
-pub use progress::{Cancel, Progress};
+pub use progress::Progress;
 pub use scan::{ScanRequest, ScanSummary, scan};
 pub use sink::{ScanSink, SinkClosed};
+pub use watch::Watch;

@@ -76,6 +76,11 @@ impl<'a> Merge<'a> {
         self.new
     }
 
+    /// True when there is no old manifest: nothing is known of any entry.
+    pub fn knows_nothing(&self) -> bool {
+        self.old.is_none()
+    }
+
     /// True when `old`'s hash stands for the content of `new` as well.
     pub fn hash_holds(&self, old: &Entry, new: &Entry) -> bool {
         self.reporting.hashes_comparable && old.kind == EntryKind::File && crate::stat::same_content(old, new)
@@ -271,7 +276,7 @@ impl<'a> Merge<'a> {
             Some(ChangeOp::Created) => self.counters.created += 1,
             Some(ChangeOp::Modified) => self.counters.modified += 1,
             Some(ChangeOp::Metadata) => self.counters.metadata += 1,
-            Some(ChangeOp::Deleted) | None => {}
+            Some(ChangeOp::Deleted | ChangeOp::Moved) | None => {}
         }
         op
     }

@@ -1,29 +1,13 @@
-//! Watching and stopping a scan from another thread.
+//! Watching a scan from another thread.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 
 use hostler_model::{ByteStr, ScanCounters};
 
 /// Longest part of a directory's path that [`Progress::current`] shows, in bytes: very deep trees
 /// would otherwise cost a copy of a long path per directory.
 const SHOWN_PATH: usize = 4096;
-
-/// Stops a scan; clones stop the same one. Takes effect within one entry, or one buffer of a file that is being read.
-#[derive(Clone, Debug, Default)]
-pub struct Cancel(Arc<AtomicBool>);
-
-impl Cancel {
-    /// Asks the scan to stop. Cannot be taken back.
-    pub fn cancel(&self) {
-        self.0.store(true, Relaxed);
-    }
-
-    /// True once somebody asked.
-    pub fn is_cancelled(&self) -> bool {
-        self.0.load(Relaxed)
-    }
-}
 
 /// What a running scan has done so far. Written by the scan, read by anyone; single numbers are
 /// exact, and numbers that belong together may be a few entries apart.
@@ -41,7 +25,21 @@ pub struct Progress {
     deleted: AtomicU64,
     errors: AtomicU64,
     expected_files: AtomicU64,
-    current: Mutex<Vec<u8>>,
+    place: Mutex<Place>,
+    /// Grows with each entry and buffer; [`WAITING`] is set while the scan waits for something else than the tree.
+    pulse: AtomicU64,
+}
+
+/// Top bit of the pulse.
+const WAITING: u64 = 1 << 63;
+
+/// Where the walk is.
+#[derive(Debug, Default)]
+struct Place {
+    /// Relative to the root.
+    dir: Vec<u8>,
+    /// The entry at hand in `dir`; empty while `dir` itself is.
+    name: Vec<u8>,
 }
 
 impl Progress {
@@ -60,12 +58,45 @@ impl Progress {
             deleted: self.deleted.load(Relaxed),
             errors: self.errors.load(Relaxed),
             expected_files: self.expected_files.load(Relaxed),
+            moved: 0,
         }
     }
 
     /// The directory being walked, relative to the root; its first 4 KiB when it is longer.
     pub fn current(&self) -> ByteStr {
-        ByteStr::from(self.current.lock().unwrap_or_else(PoisonError::into_inner).as_slice())
+        ByteStr::from(self.place.lock().unwrap_or_else(PoisonError::into_inner).dir.as_slice())
+    }
+
+    /// The directory or entry at hand, relative to the root; only the first 4 KiB of the directory.
+    pub fn place(&self) -> ByteStr {
+        let place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut path = place.dir.clone();
+        if !place.name.is_empty() {
+            crate::merge::join(&mut path, &place.name);
+        }
+        ByteStr::from(path)
+    }
+
+    /// A number that changes as long as the scan gets on with the tree; `None` while it waits for something else, or has
+    /// not begun.
+    pub fn pulse(&self) -> Option<u64> {
+        Some(self.pulse.load(Relaxed)).filter(|pulse| pulse & WAITING == 0 && *pulse > 0)
+    }
+
+    /// The scan gets on.
+    #[inline]
+    pub(crate) fn beat(&self) {
+        // One thread writes: no need for a locked instruction.
+        self.pulse.store((self.pulse.load(Relaxed) & !WAITING).wrapping_add(1) & !WAITING, Relaxed);
+    }
+
+    /// Does something that says nothing about the tree, however long it takes.
+    #[inline]
+    pub(crate) fn waiting<T>(&self, wait: impl FnOnce() -> T) -> T {
+        self.pulse.store(self.pulse.load(Relaxed) | WAITING, Relaxed);
+        let done = wait();
+        self.beat();
+        done
     }
 
     /// All counters but `expected_files`, which has its own writer: see [`Progress::expect`].
@@ -88,11 +119,21 @@ impl Progress {
         self.expected_files.store(files, Relaxed);
     }
 
-    /// Skipped when somebody reads it at this moment: the walk never waits for a reader.
+    /// Goes to the directory `path`. Skipped when somebody reads it at this moment: the walk never waits for a reader.
     pub(crate) fn enter(&self, path: &[u8]) {
-        if let Ok(mut current) = self.current.try_lock() {
-            current.clear();
-            current.extend_from_slice(&path[..path.len().min(SHOWN_PATH)]);
+        if let Ok(mut place) = self.place.try_lock() {
+            place.dir.clear();
+            place.dir.extend_from_slice(&path[..path.len().min(SHOWN_PATH)]);
+            place.name.clear();
+        }
+    }
+
+    /// Goes to the entry `name` of that directory.
+    #[inline]
+    pub(crate) fn at(&self, name: &[u8]) {
+        if let Ok(mut place) = self.place.try_lock() {
+            place.name.clear();
+            place.name.extend_from_slice(name);
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use hostler_model::{ChangeOp, Entry};
 
+use crate::progress::Progress;
+
 /// The receiver is gone; the scan stops as cancelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the receiver of the scan is gone")]
@@ -32,4 +34,38 @@ pub trait ScanSink {
 
     /// Something could not be read. `operation` is one of `open`, `stat`, `read`, `list`, `enter`.
     fn error(&mut self, path: &[u8], operation: &'static str, message: &str) -> Result<(), SinkClosed>;
+}
+
+/// Tells a sink, and shows meanwhile that the scan waits for its receiver and not for the tree.
+pub(crate) struct Waited<'a> {
+    pub sink: &'a mut dyn ScanSink,
+    pub progress: &'a Progress,
+}
+
+impl ScanSink for Waited<'_> {
+    fn started(&mut self, full: bool) -> Result<(), SinkClosed> {
+        self.progress.waiting(|| self.sink.started(full))
+    }
+
+    fn dir(&mut self, path: &[u8], op: Option<ChangeOp>, entry: &Entry) -> Result<(), SinkClosed> {
+        self.progress.waiting(|| self.sink.dir(path, op, entry))
+    }
+
+    fn entry(
+        &mut self,
+        dir: &[u8],
+        name: &[u8],
+        op: Option<ChangeOp>,
+        entry: Option<&Entry>,
+    ) -> Result<(), SinkClosed> {
+        self.progress.waiting(|| self.sink.entry(dir, name, op, entry))
+    }
+
+    fn dir_removed(&mut self, path: &[u8]) -> Result<(), SinkClosed> {
+        self.progress.waiting(|| self.sink.dir_removed(path))
+    }
+
+    fn error(&mut self, path: &[u8], operation: &'static str, message: &str) -> Result<(), SinkClosed> {
+        self.progress.waiting(|| self.sink.error(path, operation, message))
+    }
 }

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use hostler_model::{Entry, EntryKind};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Statx, StatxFlags, makedev, openat, statx};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Statx, StatxFlags, fstat, makedev, openat, statx};
 use rustix::io::Errno;
 
 /// Looks at `name` in `dir` without following a link and without mounting anything.
@@ -14,9 +14,23 @@ pub fn entry_at(dir: impl AsFd, name: &[u8]) -> Result<Entry, Errno> {
     statx(dir, name, flags, StatxFlags::BASIC_STATS).map(|stat| to_entry(&stat))
 }
 
-/// Looks at what `fd` has open.
+/// Looks at what `fd` has open. With `fstat`, which costs two thirds of a `statx` of an open file.
+#[allow(clippy::useless_conversion, reason = "the number of links has 32 bits on other architectures")]
 pub fn entry_of(fd: impl AsFd) -> Result<Entry, Errno> {
-    statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS).map(|stat| to_entry(&stat))
+    let stat = fstat(fd)?;
+    Ok(Entry {
+        kind: kind(stat.st_mode),
+        size: stat.st_size.cast_unsigned(),
+        mtime_ns: nanos(stat.st_mtime, stat.st_mtime_nsec as u32),
+        ctime_ns: nanos(stat.st_ctime, stat.st_ctime_nsec as u32),
+        dev: stat.st_dev,
+        ino: stat.st_ino,
+        nlink: stat.st_nlink.into(),
+        mode: stat.st_mode & 0o7777,
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+        hash: None,
+    })
 }
 
 /// Opens the directory `name` in `dir`; a symbolic link is `ENOTDIR` or `ELOOP`.
@@ -30,16 +44,9 @@ pub fn same_content(a: &Entry, b: &Entry) -> bool {
 }
 
 fn to_entry(stat: &Statx) -> Entry {
-    // Filesystems hold times beyond the years 1677 to 2262 that 64 bits of nanoseconds reach; such a time saturates.
-    let nanos = |seconds: i64, nanos: u32| seconds.saturating_mul(1_000_000_000).saturating_add(i64::from(nanos));
     let mode = u32::from(stat.stx_mode);
     Entry {
-        kind: match FileType::from_raw_mode(mode) {
-            FileType::RegularFile => EntryKind::File,
-            FileType::Directory => EntryKind::Dir,
-            FileType::Symlink => EntryKind::Symlink,
-            _ => EntryKind::Other,
-        },
+        kind: kind(mode),
         size: stat.stx_size,
         mtime_ns: nanos(stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec),
         ctime_ns: nanos(stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec),
@@ -51,4 +58,18 @@ fn to_entry(stat: &Statx) -> Entry {
         gid: stat.stx_gid,
         hash: None,
     }
+}
+
+fn kind(mode: u32) -> EntryKind {
+    match FileType::from_raw_mode(mode) {
+        FileType::RegularFile => EntryKind::File,
+        FileType::Directory => EntryKind::Dir,
+        FileType::Symlink => EntryKind::Symlink,
+        _ => EntryKind::Other,
+    }
+}
+
+/// Filesystems hold times beyond the years 1677 to 2262 that 64 bits of nanoseconds reach; such a time saturates.
+fn nanos(seconds: i64, nanos: u32) -> i64 {
+    seconds.saturating_mul(1_000_000_000).saturating_add(i64::from(nanos))
 }

@@ -1,5 +1,5 @@
 // Makes the pages live. Every page works without this: links, forms and details are plain.
-// Sections: helpers, ages, copying, swapping, new rows, event stream, filters, duplicates, menus and dialogs, palette, keys.
+// Sections: helpers, ages, copying, swapping, new rows, event stream, filters, menus and dialogs, palette, keys.
 "use strict";
 
 const $ = (selector, root = document) => root.querySelector(selector);
@@ -277,23 +277,6 @@ function flipTheme(form) {
   $("[name=theme]", form).value = root.dataset.theme;
   fetch(form.action, { method: "POST", body: new URLSearchParams(new FormData(form)), redirect: "manual" }).catch(() => {});
 }
-
-// ---- duplicates: copies load when a group is opened ----
-
-document.addEventListener("toggle", async (event) => {
-  const group = event.target;
-  if (!group.open || !group.dataset || !group.dataset.load || group.dataset.loaded) return;
-  group.dataset.loaded = "true";
-  const list = $("ul", group);
-  try {
-    const response = await fetch(group.dataset.load);
-    if (!response.ok) throw new Error(response.statusText);
-    list.innerHTML = await response.text();
-  } catch {
-    delete group.dataset.loaded;
-    list.append(element("li", { class: "bad" }, "The copies could not be loaded. Close and open to try again."));
-  }
-}, true);
 
 // ---- menus and dialogs ----
 

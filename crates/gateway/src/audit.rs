@@ -16,7 +16,7 @@ use hostler_model::HostId;
 use crate::auth::{Peer, Principal};
 use crate::clock;
 use crate::state::AppState;
-use crate::store::{AuditEntry, AuditResult, Scan, Via};
+use crate::store::{AuditEntry, AuditResult, Scan, Schedule, Via};
 
 /// Longest text of one field, characters.
 const MAX_TEXT: usize = 200;
@@ -35,14 +35,33 @@ const ACTIONS: &[(&str, &str, &str)] = &[
     ("POST", "/api/v1/restore", "gateway.restore"),
     ("POST", "/api/v1/scans", "scans.start"),
     ("POST", "/api/v1/scans/{id}/cancel", "scans.cancel"),
+    ("POST", "/api/v1/scans/{id}/pause", "scans.pause"),
+    ("POST", "/api/v1/scans/{id}/resume", "scans.resume"),
+    ("POST", "/api/v1/schedules", "schedules.create"),
+    ("PATCH", "/api/v1/schedules/{id}", "schedules.change"),
+    ("DELETE", "/api/v1/schedules/{id}", "schedules.delete"),
+    ("POST", "/api/v1/schedules/{id}/run", "schedules.run"),
     ("DELETE", "/api/v1/sessions/{id}", "sessions.end"),
     ("POST", "/api/v1/sign-in-links", "sign-in-links.create"),
     ("POST", "/api/v1/users", "users.create"),
     ("PATCH", "/api/v1/users/{id}", "users.set-role"),
     ("DELETE", "/api/v1/users/{id}", "users.delete"),
     ("POST", "/api/v1/users/{id}/password", "users.set-password"),
+    ("POST", "/api/v1/webhooks", "webhooks.create"),
+    ("PATCH", "/api/v1/webhooks/{id}", "webhooks.change"),
+    ("DELETE", "/api/v1/webhooks/{id}", "webhooks.delete"),
+    ("POST", "/api/v1/webhooks/{id}/test", "webhooks.test"),
+    ("POST", "/api/v1/webhooks/{id}/deliveries/{delivery}/redeliver", "webhooks.redeliver"),
     ("POST", "/files/scans", "scans.start"),
     ("POST", "/files/scans/{id}/cancel", "scans.cancel"),
+    ("POST", "/files/scans/{id}/pause", "scans.pause"),
+    ("POST", "/files/scans/{id}/resume", "scans.resume"),
+    ("POST", "/files/schedules", "schedules.create"),
+    ("POST", "/files/schedules/{id}", "schedules.change"),
+    ("POST", "/files/schedules/{id}/delete", "schedules.delete"),
+    ("POST", "/files/schedules/{id}/enable", "schedules.change"),
+    ("POST", "/files/schedules/{id}/disable", "schedules.change"),
+    ("POST", "/files/schedules/{id}/run", "schedules.run"),
     ("POST", "/hosts/join", "join-tokens.create"),
     ("POST", "/hosts/join/{id}/revoke", "join-tokens.revoke"),
     ("POST", "/hosts/{id}/probe", "hosts.probe"),
@@ -55,6 +74,12 @@ const ACTIONS: &[(&str, &str, &str)] = &[
     ("POST", "/settings/users/{id}/delete", "users.delete"),
     ("POST", "/settings/users/{id}/password", "users.set-password"),
     ("POST", "/settings/users/{id}/role", "users.set-role"),
+    ("POST", "/settings/webhooks", "webhooks.create"),
+    ("POST", "/settings/webhooks/{id}/delete", "webhooks.delete"),
+    ("POST", "/settings/webhooks/{id}/enable", "webhooks.change"),
+    ("POST", "/settings/webhooks/{id}/disable", "webhooks.change"),
+    ("POST", "/settings/webhooks/{id}/test", "webhooks.test"),
+    ("POST", "/settings/webhooks/{id}/deliveries/{delivery}/redeliver", "webhooks.redeliver"),
     ("POST", "/sign-in", "sign-in"),
     ("GET", "/sign-in/{token}", "sign-in"),
     ("POST", "/sign-out", "sign-out"),
@@ -103,6 +128,13 @@ impl IntoResponseParts for Entry {
 /// Of an action on a scan.
 pub fn scan_entry(scan: &Scan) -> Entry {
     Entry { target: Some(scan.root.display().into_owned()), ..Entry::host(scan.host, &scan.host_name) }
+}
+
+/// Of an action on a schedule.
+pub fn schedule_entry(schedule: &Schedule) -> Entry {
+    let state = if schedule.enabled { "" } else { ", switched off" };
+    let entry = Entry::host(schedule.host, &schedule.host_name).detail(format!("{}{state}", schedule.cadence));
+    Entry { target: Some(schedule.root.display().into_owned()), ..entry }
 }
 
 /// On the response to somebody who is nobody yet, and whose attempt is to be recorded: who they say they are.

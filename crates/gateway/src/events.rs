@@ -40,6 +40,8 @@ pub struct ScanUpdate {
     pub current: Option<ByteStr>,
     /// True from a cancel until the end.
     pub cancelling: bool,
+    /// True from a pause until it is lifted. The state stays what it is: queued or running.
+    pub paused: bool,
 }
 
 /// How fast a scan goes.

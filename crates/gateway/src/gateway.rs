@@ -28,10 +28,12 @@ use crate::fleet::Fleet;
 use crate::links::Admissions;
 use crate::pages::prefix::Prefix;
 use crate::scans::Scans;
+use crate::schedules::Schedules;
 use crate::state::AppState;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{ApiKey, Store, StoreError};
 use crate::tls::{Tls, TlsError, TlsSettings, primary_address};
+use crate::webhooks::Webhooks;
 use crate::{audit, auth, clock, dist, http, links, operations, pages, rest, secret};
 
 /// Largest request body, bytes: everything a client sends is small.
@@ -54,6 +56,8 @@ pub struct GatewaySettings {
     pub trusted_proxies: Vec<IpAddr>,
     /// Binaries for other architectures, `hostler-linux-ARCH`, beside this program's own.
     pub agent_binaries: Option<PathBuf>,
+    /// Let webhooks lead to link-local addresses and to this gateway too.
+    pub webhooks_anywhere: bool,
 }
 
 /// Why a gateway does not start.
@@ -146,8 +150,23 @@ impl Gateway {
         let events = Events::default();
         let dyn_store: Arc<dyn Store> = store.clone();
         let fleet = Fleet::new(dyn_store.clone(), events.clone(), stopping.clone());
+        let scans = Scans::new(dyn_store.clone(), fleet.clone(), events.clone(), stopping.clone());
         let state = AppState {
-            scans: Scans::new(dyn_store.clone(), fleet.clone(), events.clone(), stopping.clone()),
+            schedules: Schedules::new(
+                dyn_store.clone(),
+                fleet.clone(),
+                scans.clone(),
+                events.clone(),
+                stopping.clone(),
+            ),
+            webhooks: Webhooks::new(
+                dyn_store.clone(),
+                events.clone(),
+                address,
+                settings.webhooks_anywhere,
+                stopping.clone(),
+            ),
+            scans,
             store: dyn_store,
             fleet,
             events,
@@ -238,12 +257,17 @@ impl Gateway {
     /// Serves until `stop` is cancelled, then ends: no new scans, links closed, requests finished, store closed.
     pub async fn run(self, stop: CancellationToken) {
         let servers = tokio::spawn(self.servers);
+        let (schedules, webhooks) = (self.state.schedules.clone(), self.state.webhooks.clone());
+        let schedules = tokio::spawn(async move { schedules.run().await });
+        let webhooks = tokio::spawn(async move { webhooks.run().await });
         stop.cancelled().await;
         self.state.stopping.cancel();
         self.state.scans.drain().await;
         self.state.fleet.end_all(&hostler_link::CloseReason::Shutdown);
-        if let Err(error) = servers.await {
-            tracing::error!(%error, "the servers ended badly");
+        for (what, task) in [("the servers", servers), ("schedules", schedules), ("webhooks", webhooks)] {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "{what} ended badly");
+            }
         }
         self.store.close();
     }

@@ -5,10 +5,14 @@
 //!                        └──── cancel ────────┴──── cancel | link lost | error ────> cancelled | failed
 //! ```
 //!
+//! A scan that runs is paused by its host: the walk halts, the stream stays open. One that is queued and paused takes no
+//! turn; once resumed, it queues behind those that wait by then.
+//!
 //! One scan runs per host at a time. Batches are staged as they come; the index changes in one step at the end, so a scan
 //! that ends in any other way leaves no trace in it. Promote may be lost: the next scan's base generation tells the host.
 
 use std::collections::{HashMap, VecDeque};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,7 +21,7 @@ use connectrpc::{ConnectError, ErrorCode};
 use hostler_api::{index_ops, v1};
 use hostler_link::LinkClient;
 use hostler_model::{Algorithm, ByteStr, HostId, IndexOp, ScanCounters, ScanId, ScanOptions, ScanState};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -30,8 +34,12 @@ use crate::store::{IndexCommit, Owner, Scan, ScanError, Store, StoreError};
 const QUEUE: usize = 100;
 /// How long a host may take for a short call.
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
-/// A running scan reports twice a second; after this long without a word it has failed.
+/// A running scan reports every 20 seconds at least; after this long without a word it has failed.
 const SILENCE: Duration = Duration::from_secs(120);
+/// How often the host is asked to pause a scan it does not know, as the call that starts it may be under way.
+const HEARD_OF: u32 = 50;
+/// How long after another.
+const HEARD_OF_EVERY: Duration = Duration::from_millis(100);
 /// Differences that are staged together.
 const STAGE_OPS: usize = 8192;
 /// Bytes of their paths: each difference carries its directory's.
@@ -84,7 +92,30 @@ pub enum StartScanError {
     Store(#[from] StoreError),
 }
 
-/// Starts, follows and cancels scans. Cheap to clone.
+/// Why a scan was neither paused nor resumed.
+#[derive(Debug, thiserror::Error)]
+pub enum SetPausedError {
+    /// It has ended.
+    #[error("the scan has ended as {0}; only one that waits or runs can be paused or resumed")]
+    Ended(ScanState),
+    /// It is about to end: cancelled, or all is walked.
+    #[error("the scan is about to end; there is nothing left to pause or resume")]
+    Ending,
+    /// No link.
+    #[error(transparent)]
+    NotLinked(#[from] NotLinked),
+    /// The host does not do it. Its own words.
+    #[error("the host refused: {0}")]
+    Refused(String),
+    /// The host did not answer.
+    #[error("the host did not answer: {0}")]
+    Unreachable(String),
+    /// The store failed, or does not know the scan.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Starts, follows, pauses and cancels scans. Cheap to clone.
 #[derive(Clone)]
 pub struct Scans(Arc<Inner>);
 
@@ -101,6 +132,17 @@ struct Inner {
 struct Live {
     update: ScanUpdate,
     cancel: CancellationToken,
+    /// What `update.paused` says, for those who wait for it to change.
+    paused: watch::Sender<bool>,
+}
+
+impl Live {
+    fn set_paused(&mut self, paused: bool) {
+        self.update.paused = paused;
+        // Those would be of the time before.
+        self.update.rate = None;
+        self.paused.send_replace(paused);
+    }
 }
 
 /// How a run ended short of completion.
@@ -156,20 +198,21 @@ impl Scans {
             first: false,
         };
         let cancel = inner.stopping.child_token();
+        let (paused, pauses) = watch::channel(false);
         {
             let mut live = inner.live();
             if live.values().filter(|l| l.update.scan.host == scan.host).count() > QUEUE {
                 return Err(StartScanError::QueueFull);
             }
-            let update = ScanUpdate { scan: scan.clone(), rate: None, current: None, cancelling: false };
-            live.insert(scan.id, Live { update, cancel: cancel.clone() });
+            let update = still(scan.clone());
+            live.insert(scan.id, Live { update, cancel: cancel.clone(), paused });
         }
         if let Err(error) = inner.store.create_scan(scan.clone()).await {
             inner.live().remove(&scan.id);
             return Err(error.into());
         }
         inner.announce(scan.id);
-        inner.tasks.spawn(inner.clone().job(scan.clone(), cancel));
+        inner.tasks.spawn(inner.clone().job(scan.clone(), cancel, pauses));
         Ok(scan)
     }
 
@@ -186,6 +229,33 @@ impl Scans {
             self.0.announce(id);
         }
         self.scan(id).await
+    }
+
+    /// Halts a scan that waits or runs, or lets it go on. One that is as asked already stays so. Returns the scan as it is
+    /// now; its state is what it was.
+    ///
+    /// # Errors
+    /// [`SetPausedError`]; the scan goes on as before.
+    pub async fn set_paused(&self, id: ScanId, paused: bool) -> Result<Scan, SetPausedError> {
+        let Some(update) = self.live(id) else {
+            return Err(SetPausedError::Ended(self.0.store.scan(id).await?.state));
+        };
+        if update.cancelling {
+            return Err(SetPausedError::Ending);
+        }
+        let queued = {
+            let mut live = self.0.live();
+            let live = live.get_mut(&id).filter(|l| l.update.scan.state == ScanState::Queued);
+            live.map(|l| l.set_paused(paused)).is_some()
+        };
+        if !queued {
+            self.0.tell_paused(&update.scan, paused).await?;
+            if let Some(live) = self.0.live().get_mut(&id) {
+                live.set_paused(paused);
+            }
+        }
+        self.0.announce(id);
+        Ok(self.scan(id).await?)
     }
 
     /// A scan with its counters up to now.
@@ -215,7 +285,8 @@ impl Scans {
     }
 }
 
-fn check(request: &StartScan) -> Result<(), StartScanError> {
+/// Whether a request makes sense, whatever the host says.
+pub(crate) fn check(request: &StartScan) -> Result<(), StartScanError> {
     let invalid = |text: &str| Err(StartScanError::Invalid(text.into()));
     if !request.root.as_bytes().starts_with(b"/") {
         return invalid("the root must be an absolute path, such as /srv/media");
@@ -233,7 +304,13 @@ fn check(request: &StartScan) -> Result<(), StartScanError> {
     Ok(())
 }
 
-async fn check_root(client: &LinkClient, root: &ByteStr) -> Result<ByteStr, StartScanError> {
+/// A scan of which nothing moves.
+fn still(scan: Scan) -> ScanUpdate {
+    ScanUpdate { scan, rate: None, current: None, cancelling: false, paused: false }
+}
+
+/// Asks the host whether it lets this directory be scanned; the path with symbolic links resolved.
+pub(crate) async fn check_root(client: &LinkClient, root: &ByteStr) -> Result<ByteStr, StartScanError> {
     let files = v1::FilesServiceClient::new(client.clone(), client.config());
     let request = v1::CheckRootRequest { path: root.as_bytes().to_vec(), ..Default::default() };
     match files.check_root_with_options(request, CallOptions::default().with_timeout(CALL_TIMEOUT)).await {
@@ -274,17 +351,60 @@ impl Inner {
         }
     }
 
-    async fn job(self: Arc<Self>, scan: Scan, cancel: CancellationToken) {
+    /// Has the host pause a running scan, or go on.
+    async fn tell_paused(&self, scan: &Scan, paused: bool) -> Result<(), SetPausedError> {
+        let client = self.fleet.client(scan.host)?;
+        let files = v1::FilesServiceClient::new(client.clone(), client.config());
+        for attempt in 1.. {
+            let request = v1::SetPausedRequest { scan_id: scan.id.to_string(), paused, ..Default::default() };
+            let options = CallOptions::default().with_timeout(CALL_TIMEOUT);
+            let Err(error) = files.set_paused_with_options(request, options).await else { break };
+            let error = client.map_error(error);
+            match error.code {
+                // It runs for us before the host has heard of it.
+                ErrorCode::NotFound if attempt < HEARD_OF => tokio::time::sleep(HEARD_OF_EVERY).await,
+                ErrorCode::NotFound => return Err(SetPausedError::Ending),
+                ErrorCode::Unavailable | ErrorCode::DeadlineExceeded => {
+                    return Err(SetPausedError::Unreachable(words(&error)));
+                }
+                _ => return Err(SetPausedError::Refused(words(&error))),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the scan is not paused and its host has a turn for it; from then on the host pauses it.
+    async fn turn(&self, scan: &Scan, pauses: &mut watch::Receiver<bool>) -> Option<OwnedSemaphorePermit> {
         let turn = {
             let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
             turns.entry(scan.host).or_insert_with(|| Arc::new(Semaphore::new(1))).clone()
         };
+        loop {
+            pauses.wait_for(|paused| !paused).await.ok()?;
+            let permit = tokio::select! {
+                permit = turn.clone().acquire_owned() => permit.ok()?,
+                // Paused while it waited.
+                changed = pauses.changed() => {
+                    changed.ok()?;
+                    continue;
+                }
+            };
+            let mut live = self.live();
+            let live = live.get_mut(&scan.id)?;
+            if !live.update.paused {
+                live.update.scan.state = ScanState::Running;
+                return Some(permit);
+            }
+        }
+    }
+
+    async fn job(self: Arc<Self>, scan: Scan, cancel: CancellationToken, mut pauses: watch::Receiver<bool>) {
         let result = tokio::select! {
             biased;
             () = cancel.cancelled() => Err(Ended::Cancelled),
-            permit = turn.acquire_owned() => match permit {
-                Ok(_permit) => self.run(&scan, &cancel).await,
-                Err(_) => Err(Ended::Failed("the gateway is stopping".into())),
+            permit = self.turn(&scan, &mut pauses) => match permit {
+                Some(_permit) => self.run(&scan, &cancel, &pauses).await,
+                None => Err(Ended::Failed("the gateway is stopping".into())),
             },
         };
         if let Err(ended) = result {
@@ -301,8 +421,7 @@ impl Inner {
         if let (Some(live), Some(scan)) = (live, last) {
             tracing::info!(id = %scan.id, state = %scan.state, error = scan.error.as_deref(), "scan ended");
             metrics::counter!("hostler_scans_total", "state" => scan.state.word()).increment(1);
-            let update = ScanUpdate { scan, rate: None, current: None, cancelling: false };
-            self.events.send(Event::Scan(Box::new(ScanUpdate { rate: None, ..update })));
+            self.events.send(Event::Scan(Box::new(still(scan))));
             drop(live);
         }
     }
@@ -321,13 +440,12 @@ impl Inner {
         }
     }
 
-    async fn run(&self, scan: &Scan, cancel: &CancellationToken) -> Result<(), Ended> {
+    async fn run(&self, scan: &Scan, cancel: &CancellationToken, pauses: &watch::Receiver<bool>) -> Result<(), Ended> {
         let client = self.fleet.client(scan.host).map_err(|e| Ended::Failed(e.to_string()))?;
         let base = self.store.generation(scan.host, &scan.root).await?;
         let started = clock::now();
         self.store.scan_started(scan.id, scan.root.clone(), base == 0, started).await?;
         self.update(scan.id, |u| {
-            u.scan.state = ScanState::Running;
             u.scan.started_at = Some(started);
             u.scan.first = base == 0;
         });
@@ -336,7 +454,7 @@ impl Inner {
             biased;
             // Dropping the call resets its stream, and the host stops.
             () = cancel.cancelled() => return Err(Ended::Cancelled),
-            commit = self.follow(scan, base, &client) => commit?,
+            commit = self.follow(scan, base, &client, pauses) => commit?,
         };
         // The last moment at which nothing has changed yet.
         if cancel.is_cancelled() {
@@ -353,7 +471,13 @@ impl Inner {
         Ok(())
     }
 
-    async fn follow(&self, scan: &Scan, base: u64, client: &LinkClient) -> Result<IndexCommit, Ended> {
+    async fn follow(
+        &self,
+        scan: &Scan,
+        base: u64,
+        client: &LinkClient,
+        pauses: &watch::Receiver<bool>,
+    ) -> Result<IndexCommit, Ended> {
         let failed = |error: ConnectError| Ended::Failed(words(&client.map_error(error)));
         let files = v1::FilesServiceClient::new(client.clone(), client.config());
         let mut stream = files.scan(request(scan, base)).await.map_err(failed)?;
@@ -361,9 +485,15 @@ impl Inner {
         let mut rates = Rates::default();
         let mut full = None;
         loop {
-            let message = tokio::time::timeout(SILENCE, stream.message())
-                .await
-                .map_err(|_| Ended::Failed("the host went silent in the middle of the scan".into()))?
+            let mut message = pin!(stream.message());
+            let message = loop {
+                match tokio::time::timeout(SILENCE, &mut message).await {
+                    Ok(message) => break message,
+                    Err(_) if *pauses.borrow() => {}
+                    Err(_) => return Err(Ended::Failed("the host went silent in the middle of the scan".into())),
+                }
+            };
+            let message = message
                 .map_err(failed)?
                 .ok_or_else(|| Ended::Failed("the host ended the scan without a result".into()))?;
             use v1::scan_event::Event as Wire;
@@ -371,11 +501,12 @@ impl Inner {
                 Some(Wire::Started(started)) => full = Some(started.full),
                 Some(Wire::Progress(progress)) => {
                     let counters = progress.counters.as_option().map(ScanCounters::from).unwrap_or_default();
-                    let rate = rates.add(Instant::now(), &counters);
+                    let paused = progress.paused || *pauses.borrow();
+                    let rate = rates.add(Instant::now(), &counters, paused);
                     let due = rates.announce_due();
                     self.update(scan.id, |u| {
                         u.scan.counters = counters;
-                        u.rate = Some(rate);
+                        u.rate = rate;
                         u.current = Some(progress.current.into());
                     });
                     if due {
@@ -412,6 +543,9 @@ fn request(scan: &Scan, base_generation: u64) -> v1::ScanRequest {
         snapshots: o.snapshots,
         hash_min_size: o.hash_min_size,
         hash_max_size: o.hash_max_size,
+        cpu_percent: o.limits.cpu_percent,
+        bytes_per_second: o.limits.bytes_per_second,
+        idle: o.limits.idle,
         ..Default::default()
     }
 }
@@ -486,24 +620,29 @@ struct Rates {
 }
 
 impl Rates {
-    fn add(&mut self, now: Instant, counters: &ScanCounters) -> ScanRate {
+    /// The rate now; none while the scan is paused, and then from the resume on.
+    fn add(&mut self, now: Instant, counters: &ScanCounters, paused: bool) -> Option<ScanRate> {
+        if paused {
+            self.samples.clear();
+            return None;
+        }
         self.samples.push_back((now, counters.files, counters.hashed_bytes));
         while self.samples.len() > 2 && now.duration_since(self.samples[1].0) > RATE_WINDOW {
             self.samples.pop_front();
         }
-        let Some(&(first, files, bytes)) = self.samples.front() else { return ScanRate::default() };
+        let &(first, files, bytes) = self.samples.front()?;
         let seconds = now.duration_since(first).as_secs_f64();
         if seconds < 0.05 {
-            return ScanRate::default();
+            return Some(ScanRate::default());
         }
         let files_per_second = counters.files.saturating_sub(files) as f64 / seconds;
         let left = counters.expected_files.saturating_sub(counters.files);
-        ScanRate {
+        Some(ScanRate {
             files_per_second,
             bytes_per_second: counters.hashed_bytes.saturating_sub(bytes) as f64 / seconds,
             seconds_left: (counters.expected_files > 0 && files_per_second >= 0.1)
                 .then(|| (left as f64 / files_per_second).ceil() as u64),
-        }
+        })
     }
 
     fn announce_due(&mut self) -> bool {
@@ -526,9 +665,22 @@ mod tests {
         let start = Instant::now();
         let counters =
             |files| ScanCounters { files, expected_files: 1000, hashed_bytes: files * 10, ..Default::default() };
-        assert_eq!(rates.add(start, &counters(0)), ScanRate::default());
-        let rate = rates.add(start + Duration::from_secs(2), &counters(200));
+        assert_eq!(rates.add(start, &counters(0), false), Some(ScanRate::default()));
+        let rate = rates.add(start + Duration::from_secs(2), &counters(200), false).unwrap();
         assert_eq!((rate.files_per_second, rate.bytes_per_second), (100.0, 1000.0));
         assert_eq!(rate.seconds_left, Some(8));
+    }
+
+    #[test]
+    fn a_pause_does_not_count_as_time() {
+        let mut rates = Rates::default();
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let counters = |files| ScanCounters { files, expected_files: 1000, ..Default::default() };
+        rates.add(start, &counters(0), false);
+        assert_eq!(rates.add(at(2), &counters(200), true), None);
+        assert_eq!(rates.add(at(3600), &counters(200), true), None);
+        assert_eq!(rates.add(at(3601), &counters(200), false), Some(ScanRate::default()));
+        assert_eq!(rates.add(at(3602), &counters(300), false).unwrap().files_per_second, 100.0);
     }
 }

@@ -13,7 +13,9 @@ use crate::fleet::Fleet;
 use crate::links::Admissions;
 use crate::pages::prefix::Prefix;
 use crate::scans::Scans;
+use crate::schedules::Schedules;
 use crate::store::Store;
+use crate::webhooks::Webhooks;
 
 /// Shared by all handlers; cheap to clone.
 #[derive(Clone)]
@@ -24,6 +26,10 @@ pub struct AppState {
     pub fleet: Fleet,
     /// Starts, follows and cancels scans.
     pub scans: Scans,
+    /// Scans that come again and again.
+    pub schedules: Schedules,
+    /// Tells others by HTTP.
+    pub webhooks: Webhooks,
     /// What happens, live.
     pub events: Events,
     /// Where the gateway is reached, without a trailing slash: `http://127.0.0.1:7440`.

@@ -89,3 +89,18 @@ typed_id!(
     JoinTokenId,
     "a join token"
 );
+typed_id!(
+    /// One schedule of scans.
+    ScheduleId,
+    "a schedule"
+);
+typed_id!(
+    /// One webhook; not secret.
+    WebhookId,
+    "a webhook"
+);
+typed_id!(
+    /// One message to one webhook, the same for all its tries.
+    DeliveryId,
+    "a delivery"
+);

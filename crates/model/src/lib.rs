@@ -10,6 +10,6 @@ pub mod time;
 
 pub use bytestr::ByteStr;
 pub use entry::{Algorithm, ContentHash, Entry, EntryKind, IndexOp};
-pub use ids::{ApiKeyId, HostId, JoinTokenId, ScanId, SessionId, UserId};
-pub use scan::{ChangeOp, Role, ScanCounters, ScanOptions, ScanState};
+pub use ids::{ApiKeyId, DeliveryId, HostId, JoinTokenId, ScanId, ScheduleId, SessionId, UserId, WebhookId};
+pub use scan::{ChangeOp, Role, ScanCounters, ScanLimits, ScanOptions, ScanState};
 pub use time::Timestamp;

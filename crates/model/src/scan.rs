@@ -82,6 +82,20 @@ pub struct ScanOptions {
     pub hash_min_size: u64,
     /// Files larger than this many bytes are recorded but not hashed; 0 means no bound.
     pub hash_max_size: u64,
+    /// What the scan may use of the machine.
+    pub limits: ScanLimits,
+}
+
+/// What a scan may use of its machine. The stricter of these and the host owner's own limits holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ScanLimits {
+    /// Percent of one core, 1 to 100 times the number of cores; 0 means no bound.
+    pub cpu_percent: u32,
+    /// Bytes of content read a second; 0 means no bound.
+    pub bytes_per_second: u64,
+    /// Read only when nobody else does (`ioprio_set(2)`, class idle) and at the lowest processor priority.
+    pub idle: bool,
 }
 
 /// What a scan has done so far, or did.
@@ -112,6 +126,9 @@ pub struct ScanCounters {
     pub errors: u64,
     /// Expected number of regular files; 0 while unknown.
     pub expected_files: u64,
+    /// Entries that are at another path than before; they count as neither created nor deleted. Known once the scan is
+    /// committed.
+    pub moved: u64,
 }
 
 /// What happened to one entry between two scans of its root.
@@ -126,9 +143,14 @@ pub enum ChangeOp {
     Metadata,
     /// Is gone.
     Deleted,
+    /// Was at another path. Never told by a host: the gateway finds it when it commits a scan.
+    Moved,
 }
 
 impl ChangeOp {
+    /// Every operation, in the order of their codes.
+    pub const ALL: [Self; 5] = [Self::Created, Self::Modified, Self::Metadata, Self::Deleted, Self::Moved];
+
     /// The number used on the link and in the store.
     pub const fn code(self) -> u8 {
         match self {
@@ -136,6 +158,7 @@ impl ChangeOp {
             Self::Modified => 2,
             Self::Metadata => 3,
             Self::Deleted => 4,
+            Self::Moved => 5,
         }
     }
 
@@ -146,6 +169,7 @@ impl ChangeOp {
             2 => Self::Modified,
             3 => Self::Metadata,
             4 => Self::Deleted,
+            5 => Self::Moved,
             _ => return None,
         })
     }
@@ -157,6 +181,7 @@ impl ChangeOp {
             Self::Modified => "modified",
             Self::Metadata => "metadata",
             Self::Deleted => "deleted",
+            Self::Moved => "moved",
         }
     }
 }

@@ -104,6 +104,15 @@ fn search_by_each_field_finds_exactly_that() {
             b.goto(&format!("/files/search?{query}")).await?;
             assert_eq!(names(&b).await?, expected, "{query}");
         }
+        // Filters and the order survive paging, forth and back.
+        b.goto("/files/search?name=file-&min_size=11&sort=size&order=desc").await?;
+        b.follow("Next").await?;
+        b.shows("nav.pager", "51–100").await?;
+        assert_eq!(names(&b).await?[0], "file-069.dat");
+        b.follow("Next").await?;
+        b.shows("nav.pager", "101–110").await?;
+        b.follow("Previous").await?;
+        b.shows("nav.pager", "51–100").await?;
         b.goto("/files/search?name=*.jpg&sort=size&order=desc&rows=100").await?;
         b.fill("#min_size", "250K").await?;
         b.click(".search-form button.primary").await?;

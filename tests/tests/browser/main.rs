@@ -2,6 +2,7 @@
 
 mod driver;
 mod files;
+mod inventory;
 mod plain;
 mod scans;
 mod session;

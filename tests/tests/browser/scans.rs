@@ -29,7 +29,7 @@ fn a_scan_starts_in_the_browser_is_watched_and_cancelled() {
         }
         assert_eq!(b.eval("return window.kept").await?, json!(true), "the page was loaded again");
         b.shows("#live", "Live").await?;
-        b.click(".scan form button").await?;
+        b.click(".scan form[action$='/cancel'] button").await?;
         b.shows("main", "The scan was cancelled. The index is as it was before.").await?;
         b.goto("/files/scans").await?;
         b.shows("tbody tr", "Cancelled").await

@@ -29,6 +29,8 @@ fn no_page_scrolls_sideways() {
         let (password, delete) = (format!("{user}/password"), format!("{user}/delete"));
         let entry = format!("{}/{}", long.replace("/files?", "/files/entry?"), "x".repeat(240));
         let hostile = site.place("hostile");
+        let growth = hostile.replace("/files?", "/files/growth?");
+        let compare = top.replace("/files?", "/files/compare?").replace("&path=", "&root=");
         let pages = [
             "/welcome",
             "/hosts",
@@ -42,6 +44,11 @@ fn no_page_scrolls_sideways() {
             "/files/search?name=a",
             "/files/search?min_size=big",
             "/files/duplicates",
+            "/files/duplicates/plan?keep=newest&prefer=/srv/a-directory-with-a-long-name/below/another&protect=/srv",
+            "/files/compare",
+            &compare,
+            "/files/growth",
+            &growth,
             "/files/scans",
             &scan,
             "/hosts/join",

@@ -80,6 +80,8 @@ fn a_viewer_only_reads_and_an_operator_only_acts() {
     for (method, path) in routes(&http) {
         let body = match path.as_str() {
             "/api/v1/scans" => json!({ "root": "/" }),
+            "/api/v1/schedules" => json!({ "root": "/", "cadence": "daily 03:00" }),
+            "/api/v1/webhooks" => json!({ "url": "https://example.com/", "events": ["scan.completed"] }),
             "/api/v1/api-keys" => json!({ "name": "more", "role": "admin" }),
             "/api/v1/users" => json!({ "name": "more", "role": "admin", "password": "correct horse" }),
             _ if path.ends_with("/password") => json!({ "password": "correct horse" }),
@@ -89,12 +91,13 @@ fn a_viewer_only_reads_and_an_operator_only_acts() {
         let body = if method == "GET" { String::new() } else { body.to_string() };
         // Everybody may end sessions of their own; others are not found.
         let own = path.contains("/sessions/");
-        let acts = path.contains("/scans") || path.ends_with("/probe");
+        let acts = ["/scans", "/schedules"].iter().any(|part| path.contains(part)) || path.ends_with("/probe");
         match method.as_str() {
             "GET" if path.ends_with("/stream") => {}
             "GET" => {
                 let refused = viewer.get(&path).status == 403;
-                assert_eq!(refused, FOR_ADMINS.contains(&path.as_str()), "{path}");
+                let for_admins = FOR_ADMINS.contains(&path.as_str()) || path.starts_with("/api/v1/webhooks");
+                assert_eq!(refused, for_admins, "{path}");
             }
             _ if own => drop(viewer.send(&method, &path, body.as_bytes()).error(404)),
             _ => {

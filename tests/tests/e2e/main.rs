@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test that cannot go on has failed")]
 
 mod api;
+mod changes;
+mod clean_up;
 mod cli;
 mod faults;
 mod find;
@@ -14,6 +16,9 @@ mod nginx;
 mod permissions;
 mod proxies;
 mod scans;
+mod schedules;
 mod smoke;
+mod storms;
 mod support;
 mod trust;
+mod webhooks;

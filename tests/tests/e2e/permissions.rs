@@ -100,10 +100,11 @@ fn least_role(method: &str, path: &str) -> Option<Role> {
     let secrets = ["/api/v1/audit", "/api/v1/backup", "/api/v1/doctor", "/api/v1/users", "/api/v1/join-tokens"];
     match (method, path) {
         ("POST", "/api/v1/join") => None,
-        ("GET", path) if secrets.contains(&path) => Some(Role::Admin),
+        ("GET", path) if secrets.contains(&path) || path.starts_with("/api/v1/webhooks") => Some(Role::Admin),
         ("GET", _) => Some(Role::Viewer),
         // Others' are not found.
         ("DELETE", "/api/v1/sessions/{id}") => Some(Role::Viewer),
+        (_, path) if path.starts_with("/api/v1/schedules") => Some(Role::Operator),
         ("POST", path) if path.starts_with("/api/v1/scans") || path.ends_with("/probe") => Some(Role::Operator),
         _ => Some(Role::Admin),
     }
@@ -113,6 +114,8 @@ fn least_role(method: &str, path: &str) -> Option<Role> {
 fn body(path: &str) -> Value {
     match path {
         "/api/v1/scans" => json!({ "root": "/nowhere" }),
+        "/api/v1/schedules" => json!({ "root": "/nowhere", "cadence": "daily 03:00" }),
+        "/api/v1/webhooks" => json!({ "url": "https://example.com/", "events": ["scan.completed"] }),
         "/api/v1/api-keys" => json!({ "name": "more", "role": "admin" }),
         "/api/v1/users" => json!({ "name": "more", "role": "admin", "password": PASSWORD }),
         "/api/v1/users/{id}" => json!({ "role": "admin" }),

@@ -39,6 +39,7 @@ impl Running {
             external_url: None,
             trusted_proxies: Vec::new(),
             agent_binaries: None,
+            webhooks_anywhere: false,
         };
         let gateway = Gateway::open(settings).await.unwrap();
         let (state, url, pin) = (gateway.state().clone(), gateway.local_url(), gateway.pin());

@@ -4,7 +4,7 @@
 //! times, interleaved with what it is compared with. Files come from the page cache.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
@@ -17,7 +17,7 @@ use crate::process;
 
 const DIRS: u64 = 10_000;
 const FILES_A_DIR: u64 = 20;
-const FILES: u64 = DIRS * FILES_A_DIR;
+pub(super) const FILES: u64 = DIRS * FILES_A_DIR;
 /// With the hundred directories above the others and the root.
 const ROWS: u64 = FILES + DIRS + 101;
 const MAX_SIZE: u64 = 16 * 1024;
@@ -37,10 +37,10 @@ pub fn measure(built: &Binaries, work: &Path, runs: usize, table: &mut Table) ->
 }
 
 /// SplitMix64 (Steele, Lea and Flood, 2014): small, and the same everywhere.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub(super) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -50,7 +50,7 @@ impl Random {
 }
 
 /// Makes T1 once; a file beside it says that it is complete.
-fn make_tree(tree: &Path) -> Result<()> {
+pub(super) fn make_tree(tree: &Path) -> Result<()> {
     let complete = tree.with_extension("complete");
     if complete.exists() {
         return Ok(());
@@ -75,6 +75,33 @@ fn make_tree(tree: &Path) -> Result<()> {
                 path.join(format!("file-{file:02}.{}", ["txt", "jpg", "rs", "log"][(seed % 4) as usize])),
                 &content[..size],
             )?;
+        }
+    }
+    fs::write(&complete, "")?;
+    Ok(())
+}
+
+/// A directory of the tree of a million files.
+pub(super) fn million_dir(tree: &Path, dir: u64) -> PathBuf {
+    tree.join(format!("d{:03}", dir / 100)).join(format!("s{:02}", dir % 100))
+}
+
+/// Makes a million files of 0 to 1 KiB in 50,000 directories once. One in ten is one of two thousand.
+pub(super) fn make_million(tree: &Path) -> Result<()> {
+    let complete = tree.with_extension("complete");
+    if complete.exists() {
+        return Ok(());
+    }
+    eprintln!("making a million files in {}", tree.display());
+    let mut random = Random(SEED);
+    for dir in 0..50_000 {
+        let path = million_dir(tree, dir);
+        fs::create_dir_all(&path)?;
+        for file in 0..FILES_A_DIR {
+            let seed = if file % 10 == 9 { random.next() % 2000 } else { random.next() };
+            let text = format!("{seed:x} ").repeat((seed % 61) as usize);
+            let extension = ["txt", "jpg", "rs", "log"][(file % 4) as usize];
+            fs::write(path.join(format!("file-{file:02}.{extension}")), &text.as_bytes()[..text.len().min(1024)])?;
         }
     }
     fs::write(&complete, "")?;
@@ -174,12 +201,12 @@ pub fn remove(path: &Path) -> Result<()> {
     }
 }
 
-fn bytes_below(dir: &Path) -> Result<u64> {
+pub(super) fn bytes_below(dir: &Path) -> Result<u64> {
     bytes_below_named(dir, "")
 }
 
 /// Sum of the files whose names begin like this.
-fn bytes_below_named(dir: &Path, start: &str) -> Result<u64> {
+pub(super) fn bytes_below_named(dir: &Path, start: &str) -> Result<u64> {
     let mut sum = 0;
     for entry in fs::read_dir(dir)? {
         let entry = entry?;

@@ -108,18 +108,41 @@ pub fn field(json: &str, name: &str) -> Option<String> {
     rest.split('"').next().map(str::to_owned)
 }
 
-/// One request on a connection of its own; status and body.
+/// One request with an API key on a connection of its own; status and body.
 pub fn get(address: &str, key: &str, target: &str) -> Result<(u16, String)> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-    let request = format!("GET {target} HTTP/1.1\r\nHost: {address}\r\nX-API-Key: {key}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes())?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer)?;
-    let answer = String::from_utf8_lossy(&answer);
+    get_as(address, &format!("X-API-Key: {key}"), target)
+}
+
+/// Uses a sign-in link up; the header that goes with the requests of its session.
+pub fn cookie(address: &str, link: &str) -> Result<String> {
+    let target = link.split_once("://").and_then(|(_, rest)| rest.find('/').map(|at| &rest[at..]));
+    let answer = request(address, "Accept: */*", target.context("no sign-in link")?)?;
+    let session = answer
+        .lines()
+        .filter_map(|line| line.split_once(": ").filter(|(name, _)| name.eq_ignore_ascii_case("set-cookie")))
+        .filter_map(|(_, cookie)| cookie.split(';').next())
+        .collect::<Vec<_>>()
+        .join("; ");
+    ensure!(!session.is_empty(), "the sign-in link made no session");
+    Ok(format!("Cookie: {session}"))
+}
+
+/// One request with a header that says who asks; status and body.
+pub fn get_as(address: &str, header: &str, target: &str) -> Result<(u16, String)> {
+    let answer = request(address, header, target)?;
     let status = answer.split(' ').nth(1).and_then(|s| s.parse().ok()).context("no HTTP answer")?;
     let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
     Ok((status, body.to_owned()))
+}
+
+fn request(address: &str, header: &str, target: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    let request = format!("GET {target} HTTP/1.1\r\nHost: {address}\r\n{header}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
 #[cfg(test)]

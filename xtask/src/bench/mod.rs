@@ -3,9 +3,12 @@
 //! Time is user and system time of all threads (`/proc/PID/stat`, or `schedstat` where little is used), which a busy
 //! machine changes less than the clock. The medians of several runs are printed.
 
+mod agent;
 mod files;
 mod fleet;
 pub mod gateway;
+mod index;
+mod scanner;
 mod table;
 mod trust;
 
@@ -19,16 +22,29 @@ pub use files::remove;
 use table::Table;
 
 /// What is measured.
-pub const SUBJECTS: [&str; 3] = ["files", "trust", "fleet"];
+pub const SUBJECTS: [&str; 5] = ["files", "scanner", "index", "trust", "fleet"];
 
 /// Builds, measures the subject, or all, `runs` times and prints.
 pub fn bench(root: &Path, subject: Option<&str>, runs: usize) -> Result<()> {
-    let built = Binaries::build(root)?;
     let work = work_directory(root)?;
+    if subject == Some("scanner") {
+        // Nothing else is needed, and the whole product takes long to build.
+        let mut table = Table::default();
+        scanner::measure(&scanner::build(root)?, &work, runs, &mut table)?;
+        table.print();
+        return Ok(());
+    }
+    let built = Binaries::build(root)?;
     let mut table = Table::default();
     let wanted = |name| subject.is_none_or(|subject| subject == name);
     if wanted("files") {
         files::measure(&built, &work, runs, &mut table)?;
+    }
+    if wanted("scanner") {
+        scanner::measure(&built.scan, &work, runs, &mut table)?;
+    }
+    if wanted("index") {
+        index::measure(&built, &work, runs, &mut table)?;
     }
     if wanted("trust") {
         trust::measure(&built, &work, runs, &mut table)?;
@@ -64,6 +80,8 @@ pub struct Binaries {
     fleet: PathBuf,
     /// `hostler-measure`.
     pub measure: PathBuf,
+    /// `hostler-storm`.
+    pub storm: PathBuf,
 }
 
 impl Binaries {
@@ -82,18 +100,23 @@ impl Binaries {
         for arguments in builds {
             ensure!(process::show(process::cargo(root).args(*arguments))?.success, "the build failed");
         }
-        // Beside this program's own profile: `target/<triple>/debug/xtask`.
-        let own = std::env::current_exe()?;
-        let target = own.ancestors().nth(2).context("xtask does not lie in a target directory")?.join("release");
+        let target = release_directory()?;
         let found = Self {
             hostler: target.join("hostler"),
             scan: target.join("examples/scan"),
             fleet: target.join("hostler-fleet"),
             measure: target.join("hostler-measure"),
+            storm: target.join("hostler-storm"),
         };
-        for binary in [&found.hostler, &found.scan, &found.fleet, &found.measure] {
+        for binary in [&found.hostler, &found.scan, &found.fleet, &found.measure, &found.storm] {
             ensure!(binary.exists(), "{} was not built", binary.display());
         }
         Ok(found)
     }
+}
+
+/// Beside this program's own profile: `target/<triple>/debug/xtask`.
+fn release_directory() -> Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    Ok(own.ancestors().nth(2).context("xtask does not lie in a target directory")?.join("release"))
 }

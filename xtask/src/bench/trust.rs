@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
 use super::Binaries;
-use super::gateway::{Gateway, field};
+use super::agent::{Agent, join};
+use super::gateway::Gateway;
 use super::table::{Table, mib};
 use crate::process;
 
@@ -58,7 +59,7 @@ fn journal(built: &Binaries, work: &Path, table: &mut Table) -> Result<()> {
         ensure!(begun.elapsed() < Duration::from_secs(120), "the journal was not followed to its end");
         std::thread::sleep(Duration::from_millis(100));
     }
-    let seconds = process::cpu_seconds(gateway.pid())? - before + process::cpu_seconds(running.0.id())?;
+    let seconds = process::cpu_seconds(gateway.pid())? - before + process::cpu_seconds(running.pid())?;
     let name = "journal, events followed and committed per second of processor time, agent and gateway";
     table.add(name, EVENTS as f64 / seconds, "events/s");
     drop(running);
@@ -79,46 +80,20 @@ fn idle(built: &Binaries, work: &Path, table: &mut Table) -> Result<()> {
     gateway.wait_linked()?;
     std::thread::sleep(Duration::from_secs(10));
     eprintln!("trust: an idle agent for {} s", IDLE.as_secs());
-    let before = process::run_seconds(running.0.id())?;
+    let before = process::run_seconds(running.pid())?;
     let clock = Instant::now();
     std::thread::sleep(IDLE);
-    let used = process::run_seconds(running.0.id())? - before;
+    let used = process::run_seconds(running.pid())? - before;
     table.add(
         "agent's processor time, idle for 5 minutes",
         used / clock.elapsed().as_secs_f64() * 100.0,
         "% of a core",
     );
-    table.add("agent's resident memory, idle", mib(process::resident_bytes(running.0.id())?), "MiB");
+    table.add("agent's resident memory, idle", mib(process::resident_bytes(running.pid())?), "MiB");
     drop(running);
     gateway.stop()?;
     super::files::remove(&data)?;
     super::files::remove(&agent)
-}
-
-fn join(built: &Binaries, gateway: &Gateway, agent: &Path) -> Result<()> {
-    let token = field(&gateway.client(&["hosts", "token", "--json"])?, "token").context("no token was printed")?;
-    let url = format!("http://{}", gateway.address);
-    let arguments = ["join", &url, &token, "--service", "none", "--name", "bench"];
-    process::read(Command::new(&built.hostler).args(arguments).arg("--data").arg(agent)).map(drop)
-}
-
-/// A running `hostler agent`; killed when dropped.
-struct Agent(Child);
-
-impl Agent {
-    fn start(built: &Binaries, data: &Path) -> Result<Self> {
-        let mut command = Command::new(&built.hostler);
-        command.args(["agent", "--data"]).arg(data).env("HOSTLER_LOG", "error");
-        Ok(Self(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?))
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        // Both fail when it has ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 /// A number that `hostler-measure` printed as `name value`.

@@ -5,7 +5,7 @@ mod nearest;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use hostler_model::ByteStr;
+use hostler_model::{ByteStr, ScanLimits};
 use serde::Deserialize;
 
 pub use nearest::edit_distance;
@@ -32,6 +32,27 @@ pub struct Policy {
 pub struct FilesPolicy {
     /// Directories that may be scanned and read, with everything below. Empty grants nothing.
     pub roots: Vec<PathBuf>,
+    /// What any scan may use of a processor, in percent of one core; 0 means no bound.
+    pub max_cpu_percent: u32,
+    /// Bytes of content any scan may read a second; 0 means no bound.
+    pub max_bytes_per_second: u64,
+    /// Every scan runs at the lowest priorities of processor and disk.
+    pub idle: bool,
+}
+
+impl FilesPolicy {
+    /// The stricter of what is asked for and what the owner allows, bound by bound.
+    pub fn limits(&self, asked: ScanLimits) -> ScanLimits {
+        fn stricter<T: Ord + Default>(a: T, b: T) -> T {
+            // No bound is zero, the weakest of all.
+            if a == T::default() || b == T::default() { a.max(b) } else { a.min(b) }
+        }
+        ScanLimits {
+            cpu_percent: stricter(asked.cpu_percent, self.max_cpu_percent),
+            bytes_per_second: stricter(asked.bytes_per_second, self.max_bytes_per_second),
+            idle: asked.idle || self.idle,
+        }
+    }
 }
 
 /// `[containers]`
@@ -183,7 +204,7 @@ impl Policy {
     /// What `hostler up` grants without a file: these directories, and sandboxes.
     pub fn of_up(roots: Vec<PathBuf>) -> Self {
         Self {
-            files: FilesPolicy { roots },
+            files: FilesPolicy { roots, ..FilesPolicy::default() },
             sandboxes: SandboxesPolicy { grant: SandboxesGrant::Run, ..SandboxesPolicy::default() },
             ..Self::default()
         }
@@ -256,6 +277,23 @@ mod tests {
             assert!(Policy::parse(text).unwrap_err().contains("absolute"));
         }
         assert!(Policy::parse("[sandboxes]\nmax_memory_mib = -1").is_err());
+    }
+
+    #[test]
+    fn the_stricter_limit_holds() {
+        let text = "[files]\nmax_cpu_percent = 50\nmax_bytes_per_second = 1000\nidle = true\n";
+        let owner = Policy::parse(text).unwrap().files;
+        let limits = |cpu_percent, bytes_per_second, idle| ScanLimits { cpu_percent, bytes_per_second, idle };
+        for (asked, held) in [
+            (limits(0, 0, false), limits(50, 1000, true)),
+            (limits(20, 2000, false), limits(20, 1000, true)),
+            (limits(70, 1, true), limits(50, 1, true)),
+        ] {
+            assert_eq!(owner.limits(asked), held);
+            assert_eq!(FilesPolicy::default().limits(asked), asked);
+        }
+        let error = Policy::parse("[files]\nmax_cpu_percnt = 50\n").unwrap_err();
+        assert!(error.contains("did you mean `max_cpu_percent`?"), "{error}");
     }
 
     #[test]

@@ -18,7 +18,10 @@ pub struct Running {
 }
 
 pub fn files(roots: &[&Path]) -> Policy {
-    Policy { files: FilesPolicy { roots: roots.iter().map(Into::into).collect() }, ..Policy::default() }
+    Policy {
+        files: FilesPolicy { roots: roots.iter().map(Into::into).collect(), ..Default::default() },
+        ..Policy::default()
+    }
 }
 
 impl Running {

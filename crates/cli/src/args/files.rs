@@ -3,9 +3,9 @@
 use std::ffi::OsString;
 
 use clap::{Args, Subcommand};
-use hostler_model::{Algorithm, ScanId, ScanState, size};
+use hostler_model::{Algorithm, ScanId, ScanLimits, ScanOptions, ScanState, size};
 
-use super::{Connection, Limit};
+use super::{Changes, Connection, Dups, Growth, Limit, Schedule, ScheduleRef, Schedules};
 
 #[derive(Args)]
 pub struct Scan {
@@ -14,6 +14,18 @@ pub struct Scan {
     /// Host that holds it: name or id; may be left out when there is one
     #[arg(long)]
     pub host: Option<String>,
+    #[command(flatten)]
+    pub options: ScanFlags,
+    /// Print the scan's id and return at once
+    #[arg(long)]
+    pub detach: bool,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// How to scan
+#[derive(Args)]
+pub struct ScanFlags {
     /// Hash every file again
     #[arg(long)]
     pub force: bool,
@@ -35,11 +47,31 @@ pub struct Scan {
     /// Hash only files of at most this size; 0 for no bound
     #[arg(long, value_name = "SIZE", value_parser = size::parse, default_value = "0")]
     pub hash_max_size: u64,
-    /// Print the scan's id and return at once
+    /// Use at most this percentage of one core; 200 are two cores
+    #[arg(long, value_name = "PERCENT", default_value = "0", hide_default_value = true)]
+    pub cpu: u32,
+    /// Read at most so many bytes a second, such as 50M
+    #[arg(long, value_name = "SIZE", value_parser = size::parse, default_value = "0", hide_default_value = true)]
+    pub rate: u64,
+    /// Read only when nobody else does
     #[arg(long)]
-    pub detach: bool,
-    #[command(flatten)]
-    pub connection: Connection,
+    pub idle: bool,
+}
+
+impl ScanFlags {
+    /// What was typed.
+    pub fn options(&self) -> ScanOptions {
+        ScanOptions {
+            algorithm: self.algorithm,
+            force: self.force,
+            excludes: self.exclude.clone(),
+            one_file_system: self.one_file_system,
+            snapshots: self.snapshots,
+            hash_min_size: self.hash_min_size,
+            hash_max_size: self.hash_max_size,
+            limits: ScanLimits { cpu_percent: self.cpu, bytes_per_second: self.rate, idle: self.idle },
+        }
+    }
 }
 
 #[derive(Subcommand)]
@@ -51,6 +83,10 @@ pub enum Files {
     Ls(Ls),
     /// Groups of files with equal content, and what they could free
     Dups(Dups),
+    /// What changed between two scans of a directory
+    Changes(Changes),
+    /// How a directory and its subdirectories grew, and how much was exchanged
+    Growth(Growth),
     /// Show one entry
     Stat(Stat),
 }
@@ -121,23 +157,6 @@ pub struct Ls {
 }
 
 #[derive(Args)]
-pub struct Dups {
-    /// Only below this directory
-    #[arg(long, value_name = "PATH")]
-    pub root: Option<OsString>,
-    /// Only on this host: name or id
-    #[arg(long)]
-    pub host: Option<String>,
-    /// Only files of at least this size
-    #[arg(long, value_name = "SIZE")]
-    pub min_size: Option<String>,
-    #[command(flatten)]
-    pub limit: Limit,
-    #[command(flatten)]
-    pub connection: Connection,
-}
-
-#[derive(Args)]
 pub struct Stat {
     /// The entry's path
     pub path: OsString,
@@ -149,6 +168,7 @@ pub struct Stat {
 }
 
 #[derive(Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "a process makes one of these")]
 pub enum Scans {
     /// Scans, newest first
     List(ScansList),
@@ -156,6 +176,16 @@ pub enum Scans {
     Show(ScanRef),
     /// Stop a scan; the index stays as it was
     Cancel(ScanRef),
+    /// Halt a scan that waits or runs
+    Pause(ScanRef),
+    /// Let a paused scan go on
+    Resume(ScanRef),
+    /// Scan a directory again and again
+    Schedule(Schedule),
+    /// List schedules with their next and last run; switch them on and off, run them
+    Schedules(Schedules),
+    /// Delete a schedule; its scans stay
+    Unschedule(ScheduleRef),
 }
 
 #[derive(Args)]

@@ -2,8 +2,11 @@
 
 mod files;
 mod fleet;
+mod inventory;
 mod people;
+mod schedules;
 mod server;
+mod webhooks;
 
 use std::path::PathBuf;
 
@@ -12,8 +15,11 @@ use hostler_identity::Pin;
 
 pub use files::*;
 pub use fleet::*;
+pub use inventory::*;
 pub use people::*;
+pub use schedules::*;
 pub use server::*;
+pub use webhooks::*;
 
 /// One agent per host, one gateway for the fleet
 #[derive(Parser)]
@@ -50,7 +56,7 @@ pub enum Command {
     /// Search, browse and compare the indexed files
     #[command(subcommand)]
     Files(Files),
-    /// List, show and cancel scans
+    /// List, show, pause and cancel scans, and schedule them
     #[command(subcommand)]
     Scans(Scans),
     /// List, show, join and remove hosts
@@ -69,6 +75,9 @@ pub enum Command {
     /// List and end browsers' sessions
     #[command(subcommand)]
     Sessions(Sessions),
+    /// Tell other programs by HTTP when scans end or find changes
+    #[command(subcommand)]
+    Webhooks(Webhooks),
     /// Make, list and revoke API keys
     #[command(subcommand)]
     ApiKeys(ApiKeys),

@@ -34,6 +34,9 @@ pub struct Serve {
     /// Directory with binaries for other architectures, named hostler-linux-ARCH
     #[arg(long, value_name = "DIR")]
     pub agent_binary: Option<PathBuf>,
+    /// Let webhooks lead to link-local addresses, where clouds keep credentials, and to this gateway too
+    #[arg(long)]
+    pub webhooks_anywhere: bool,
 }
 
 #[derive(Args)]

@@ -13,6 +13,7 @@ mod join_tokens;
 mod paths;
 mod scan;
 mod scans;
+mod schedules;
 mod serve;
 mod service;
 mod sessions;
@@ -20,6 +21,7 @@ mod shell;
 mod sign_in;
 mod up;
 mod users;
+mod webhooks;
 
 use std::process::ExitCode;
 
@@ -44,6 +46,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Audit(args) => audit::run(args).await?,
         Command::Users(args) => users::run(args).await?,
         Command::Sessions(args) => sessions::run(args).await?,
+        Command::Webhooks(args) => webhooks::run(args).await?,
         Command::ApiKeys(args) => api_keys::run(args).await?,
         Command::SignIn(args) => sign_in::run(args).await?,
         Command::Completions(args) => shell::completions(&args)?,

@@ -35,19 +35,7 @@ struct Created {
 
 pub async fn run(args: args::Scan) -> Result<ExitCode> {
     let client = Client::new(&args.connection)?;
-    let body = NewScan {
-        host: args.host.clone(),
-        root: paths::absolute(&args.path)?,
-        options: ScanOptions {
-            algorithm: args.algorithm,
-            force: args.force,
-            excludes: args.exclude.clone(),
-            one_file_system: args.one_file_system,
-            snapshots: args.snapshots,
-            hash_min_size: args.hash_min_size,
-            hash_max_size: args.hash_max_size,
-        },
-    };
+    let body = NewScan { host: args.host.clone(), root: paths::absolute(&args.path)?, options: args.options.options() };
     if args.detach {
         let made: Box<RawValue> = client.post("/scans", Some(&body)).await?;
         if args.connection.json {
@@ -157,6 +145,9 @@ fn show(bar: &ProgressBar, update: &ScanUpdate) {
     bar.set_length(c.expected_files.max(c.files));
     bar.set_position(c.files);
     let mut text = match update.state {
+        _ if update.paused => {
+            format!("paused at {} files; `hostler scans resume {}`", size::grouped(c.files), update.id)
+        }
         ScanState::Queued => "waits for the host's running scan".to_owned(),
         _ => format!(
             "{} files, {}, {} hashed",

@@ -4,6 +4,7 @@ use anyhow::Result;
 use hostler_model::{ScanCounters, ScanState, size, time};
 use serde_json::value::RawValue;
 
+use super::schedules;
 use crate::args::{ScanRef, Scans, ScansList};
 use crate::client::{Client, Query};
 use crate::output;
@@ -17,6 +18,11 @@ pub async fn run(args: Scans) -> Result<()> {
         Scans::List(args) => list(args).await,
         Scans::Show(args) => show(args).await,
         Scans::Cancel(args) => cancel(args).await,
+        Scans::Pause(args) => set_paused(args, true).await,
+        Scans::Resume(args) => set_paused(args, false).await,
+        Scans::Schedule(args) => schedules::create(args).await,
+        Scans::Schedules(args) => schedules::run(args).await,
+        Scans::Unschedule(args) => schedules::delete(args).await,
     }
 }
 
@@ -32,7 +38,7 @@ async fn list(args: ScansList) -> Result<()> {
     }
     let rows = output::parse::<Scan>(&items)?.into_iter().map(|s| {
         vec![
-            s.state.to_string(),
+            s.state_words(),
             output::ago(Some(s.created_at)),
             took(&s),
             size::grouped(s.counters.files),
@@ -106,12 +112,26 @@ async fn cancel(args: ScanRef) -> Result<()> {
     Ok(())
 }
 
+async fn set_paused(args: ScanRef, paused: bool) -> Result<()> {
+    let verb = if paused { "pause" } else { "resume" };
+    let path = format!("/scans/{}/{verb}", args.id);
+    let raw: Box<RawValue> = Client::new(&args.connection)?.post(&path, None::<&()>).await?;
+    if args.connection.json {
+        return output::json(&raw);
+    }
+    match paused {
+        true => eprintln!("Paused; `hostler scans resume {}` lets it go on.", args.id),
+        false => eprintln!("Goes on."),
+    }
+    Ok(())
+}
+
 /// Prints what a scan did.
 pub fn summary(scan: &Scan) -> Result<()> {
     let c = &scan.counters;
     let mut rows = vec![
         ("Scan", scan.id.to_string()),
-        ("State", scan.state.to_string()),
+        ("State", scan.state_words()),
         ("Host", scan.host_name.clone()),
         ("Root", scan.root.to_string()),
         ("Asked for", format!("{} by {}", output::ago(Some(scan.created_at)), scan.requested_by)),

@@ -23,6 +23,7 @@ pub fn settings(args: &Serve, data: PathBuf) -> GatewaySettings {
         external_url: args.external_url.clone(),
         trusted_proxies: args.trusted_proxy.clone(),
         agent_binaries: args.agent_binary.clone(),
+        webhooks_anywhere: args.webhooks_anywhere,
     }
 }
 

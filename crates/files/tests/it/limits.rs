@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use hostler_files::{Cancel, ManifestError, ScanFailure};
+use hostler_files::{Control, ManifestError, ScanFailure};
 use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
 
 use crate::support::{Fixture, Recorder};
@@ -19,7 +19,7 @@ fn cancelled_before_it_starts_nothing_changes() {
     f.scan();
     let before = fs::read(&f.manifest_files("manifest")[0]).unwrap();
     f.write("b", "2");
-    f.cancel.cancel();
+    f.control.cancel();
     let error = f.scan_into(&mut Recorder::default()).unwrap_err();
     assert!(matches!(error, ScanFailure::Cancelled));
     assert_eq!(fs::read(&f.manifest_files("manifest")[0]).unwrap(), before);
@@ -32,7 +32,7 @@ fn cancelled_within_a_big_tree_stops_at_once() {
     for i in 0..500 {
         f.write(&format!("{}/{i}", i % 9), "1");
     }
-    let mut recorder = Recorder::cancelling_at(100, &f.cancel);
+    let mut recorder = Recorder::cancelling_at(100, &f.control);
     let error = f.scan_into(&mut recorder).unwrap_err();
     assert!(matches!(error, ScanFailure::Cancelled));
     // The start is a call without a line in the log.
@@ -45,7 +45,7 @@ fn cancelled_inside_a_big_file_stops_at_once() {
     let f = Fixture::new();
     // Sparse: hours of hashing, no disk.
     File::create(f.path("big")).unwrap().set_len(1 << 42).unwrap();
-    let cancel = f.cancel.clone();
+    let cancel = f.control.clone();
     let stopper = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(100));
         cancel.cancel();
@@ -171,7 +171,7 @@ fn one_scan_of_a_root_at_a_time() {
         options: &f.options,
         base_generation: 0,
         manifests: &f.manifests,
-        cancel: &Cancel::default(),
+        control: &Control::default(),
         progress: &hostler_files::Progress::default(),
     };
     hostler_files::scan(request, &mut Nested(&f)).unwrap();

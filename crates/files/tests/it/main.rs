@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests, which clippy.toml's allowance does not see")]
 
 mod changes;
+mod control;
 mod damage;
+mod hard;
 mod kinds;
 mod limits;
 mod model;

@@ -77,7 +77,7 @@ fn one_file_system_records_a_mount_point_and_stays_out() {
     use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::MetadataExt;
 
-    use hostler_files::{Cancel, Progress, ScanRequest, scan};
+    use hostler_files::{Control, Progress, ScanRequest, scan};
 
     // No mounting in a test: /dev has other filesystems below it on any Linux with /dev/shm or /dev/pts.
     let root = std::path::Path::new("/dev");
@@ -98,7 +98,7 @@ fn one_file_system_records_a_mount_point_and_stays_out() {
         options: &f.options,
         base_generation: 0,
         manifests: &f.manifests,
-        cancel: &Cancel::default(),
+        control: &Control::default(),
         progress: &Progress::default(),
     };
     scan(request, &mut recorder).unwrap();

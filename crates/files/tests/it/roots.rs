@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 
-use hostler_files::{Cancel, ManifestStore, Progress, ScanFailure, ScanRequest, scan};
+use hostler_files::{Control, ManifestStore, Progress, ScanFailure, ScanRequest, scan};
 use hostler_model::ScanOptions;
 
 use crate::support::{Fixture, Recorder};
@@ -16,7 +16,7 @@ fn failure(f: &Fixture, path: &str) -> ScanFailure {
         options: &ScanOptions::default(),
         base_generation: 0,
         manifests: &f.manifests,
-        cancel: &Cancel::default(),
+        control: &Control::default(),
         progress: &Progress::default(),
     };
     scan(request, &mut Recorder::default()).unwrap_err()

@@ -1,14 +1,16 @@
 //! A tree to scan, and a sink that remembers.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use hostler_files::{
-    Cancel, ManifestStore, Progress, ScanFailure, ScanRequest, ScanSink, ScanSummary, SinkClosed, scan,
+    Control, ManifestStore, Progress, ScanFailure, ScanRequest, ScanSink, ScanSummary, SinkClosed, scan,
 };
 use hostler_model::bytestr::display;
-use hostler_model::{ChangeOp, Entry, ScanOptions};
+use hostler_model::{ChangeOp, ContentHash, Entry, EntryKind, ScanOptions};
 
 /// What the receiver of scans holds: directories, and other entries by directory and name.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -37,7 +39,7 @@ pub struct Recorder {
     /// Path, operation, message.
     pub errors: Vec<(String, &'static str, String)>,
     close_after: Option<usize>,
-    cancel_at: Option<(usize, Cancel)>,
+    cancel_at: Option<(usize, Control)>,
     last_dir: Option<Vec<Vec<u8>>>,
     calls: usize,
 }
@@ -54,7 +56,7 @@ impl Recorder {
     }
 
     /// A receiver that cancels in its n-th call.
-    pub fn cancelling_at(call: usize, cancel: &Cancel) -> Self {
+    pub fn cancelling_at(call: usize, cancel: &Control) -> Self {
         Self { cancel_at: Some((call, cancel.clone())), ..Self::default() }
     }
 
@@ -142,7 +144,7 @@ pub struct Fixture {
     pub manifests: ManifestStore,
     pub committed: u64,
     pub state: State,
-    pub cancel: Cancel,
+    pub control: Control,
 }
 
 /// One scan with all that came of it.
@@ -171,7 +173,7 @@ impl Fixture {
             manifests,
             committed: 0,
             state: State::default(),
-            cancel: Cancel::default(),
+            control: Control::default(),
         }
     }
 
@@ -195,6 +197,20 @@ impl Fixture {
         self.scan_with(self.committed, recorder)
     }
 
+    /// A first scan, watched.
+    pub fn scan_with_progress(&self, progress: &Progress, recorder: &mut Recorder) -> Result<ScanSummary, ScanFailure> {
+        let root = self.root();
+        let request = ScanRequest {
+            root: root.as_os_str().as_bytes(),
+            options: &self.options,
+            base_generation: 0,
+            manifests: &self.manifests,
+            control: &self.control,
+            progress,
+        };
+        scan(request, recorder)
+    }
+
     pub fn scan_with(&self, base_generation: u64, recorder: &mut Recorder) -> Result<ScanSummary, ScanFailure> {
         let root = self.root();
         let request = ScanRequest {
@@ -202,7 +218,7 @@ impl Fixture {
             options: &self.options,
             base_generation,
             manifests: &self.manifests,
-            cancel: &self.cancel,
+            control: &self.control,
             progress: &Progress::default(),
         };
         scan(request, recorder)
@@ -233,7 +249,7 @@ impl Fixture {
             options: &self.options,
             base_generation: 0,
             manifests: &store,
-            cancel: &Cancel::default(),
+            control: &Control::default(),
             progress: &Progress::default(),
         };
         scan(request, &mut recorder).unwrap();
@@ -241,10 +257,65 @@ impl Fixture {
         recorder.state
     }
 
+    /// After a fault has ended: one more scan, and what its receiver holds is exactly what is there. Another one tells
+    /// nothing.
+    pub fn settles(&mut self) {
+        let scanned = self.scan();
+        assert_eq!(scanned.errors, []);
+        let there = walk(&self.root());
+        assert!(self.state.dirs == there.dirs, "{:?}\n{:?}", self.state.dirs, there.dirs);
+        assert!(self.state.entries == there.entries, "{:?}\n{:?}", self.state.entries, there.entries);
+        assert_eq!(self.scan().log, Vec::<String>::new());
+    }
+
     /// Manifest files with this extension.
     pub fn manifest_files(&self, extension: &str) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(self.dir.path().join("manifests")).unwrap();
         entries.map(|e| e.unwrap().path()).filter(|p| p.extension().is_some_and(|e| e == extension)).collect()
+    }
+}
+
+/// What is there, found without the crate: with the standard library's calls, names of directories relative to the root.
+pub fn walk(root: &Path) -> State {
+    let mut state = State::default();
+    let mut dirs = vec![Vec::new()];
+    while let Some(dir) = dirs.pop() {
+        let path = root.join(OsStr::from_bytes(&dir));
+        state.dirs.insert(dir.clone(), look(&path));
+        for name in std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().file_name()) {
+            let entry = look(&path.join(&name));
+            match entry.kind {
+                EntryKind::Dir => dirs.push(join(&dir, name.as_bytes())),
+                _ => {
+                    state.entries.insert((dir.clone(), name.as_bytes().to_vec()), entry);
+                }
+            }
+        }
+    }
+    state
+}
+
+fn look(path: &Path) -> Entry {
+    let there = std::fs::symlink_metadata(path).unwrap();
+    let kind = match there.file_type() {
+        t if t.is_file() => EntryKind::File,
+        t if t.is_dir() => EntryKind::Dir,
+        t if t.is_symlink() => EntryKind::Symlink,
+        _ => EntryKind::Other,
+    };
+    let content = (kind == EntryKind::File).then(|| std::fs::read(path).unwrap());
+    Entry {
+        kind,
+        size: there.size(),
+        mtime_ns: there.mtime() * 1_000_000_000 + there.mtime_nsec(),
+        ctime_ns: there.ctime() * 1_000_000_000 + there.ctime_nsec(),
+        dev: there.dev(),
+        ino: there.ino(),
+        nlink: there.nlink(),
+        mode: there.mode() & 0o7777,
+        uid: there.uid(),
+        gid: there.gid(),
+        hash: content.and_then(|content| ContentHash::new(blake3::hash(&content).as_bytes())),
     }
 }
 

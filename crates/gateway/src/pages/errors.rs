@@ -81,6 +81,9 @@ impl IntoResponse for PageError {
             Self::Store(error @ StoreError::Exists { .. }) => {
                 error_page(StatusCode::CONFLICT, "That name is taken", &sentence(&error.to_string()), None)
             }
+            Self::Store(error @ StoreError::TooMany { .. }) => {
+                error_page(StatusCode::CONFLICT, "There are too many", &sentence(&error.to_string()), None)
+            }
             Self::Store(error @ StoreError::Closed) => {
                 error_page(StatusCode::SERVICE_UNAVAILABLE, "The gateway stops", &sentence(&error.to_string()), None)
             }

@@ -418,12 +418,13 @@ pub fn scans_panels(active: &[ScanUpdate], operator: bool, csrf: Option<&str>, a
 /// One running scan: the fragment `scan-ID`.
 pub fn scan_panel(update: &ScanUpdate, operator: bool, csrf: Option<&str>, at: Timestamp) -> Markup {
     let scan = &update.scan;
-    let word = match (scan.state, update.cancelling) {
-        (_, true) => "Cancelling",
-        (ScanState::Queued, _) => "Waiting to scan",
-        _ => "Scanning",
+    let (kind, word) = match (scan.state, update.cancelling, update.paused) {
+        (_, true, _) => ("busy", "Cancelling"),
+        (_, _, true) => ("warn", "Paused:"),
+        (ScanState::Queued, ..) => ("", "Waiting to scan"),
+        _ => ("busy", "Scanning"),
     };
-    let kind = if scan.state == ScanState::Queued && !update.cancelling { "" } else { "busy" };
+    let (other, other_word) = if update.paused { ("resume", "Resume") } else { ("pause", "Pause") };
     let counters = &scan.counters;
     let expected = counters.expected_files.max(counters.files);
     let label = format!("Scan of {}", scan.root.display());
@@ -439,9 +440,13 @@ pub fn scan_panel(update: &ScanUpdate, operator: bool, csrf: Option<&str>, at: T
                     a.btn.sm href={ "/files/scans/" (scan.id) } { "Details" }
                     @if update.cancelling { button.btn.sm type="button" aria-busy="true" disabled { "Cancelling" } }
                     @else if operator {
+                        form method="post" action={ "/files/scans/" (scan.id) "/" (other) } { (csrf_field(csrf)) button.btn.sm aria-label={ (other_word) " the scan of " (scan.root) } { (other_word) } }
                         form method="post" action={ "/files/scans/" (scan.id) "/cancel" } { (csrf_field(csrf)) button.btn.sm.danger aria-label={ "Cancel the scan of " (scan.root) } { "Cancel" } }
                     }
-                    @else { button.btn.sm.danger type="button" aria-disabled="true" title=(NEEDS_OPERATOR) { "Cancel" } }
+                    @else {
+                        button.btn.sm type="button" aria-disabled="true" title=(NEEDS_OPERATOR) { (other_word) }
+                        button.btn.sm.danger type="button" aria-disabled="true" title=(NEEDS_OPERATOR) { "Cancel" }
+                    }
                 }
                 @if counters.expected_files > 0 { progress.progress value=(counters.files) max=(expected) aria-label=(label) { (counters.files * 100 / expected.max(1)) "%" } }
                 @else { progress.progress aria-label=(label) {} }

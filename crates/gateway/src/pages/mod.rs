@@ -49,11 +49,17 @@ pub fn router() -> Router<AppState> {
         .route("/files/entry", get(files::entry::page))
         .route("/files/search", get(files::search::page))
         .route("/files/duplicates", get(files::duplicates::page))
-        .route("/files/duplicates/copies", get(files::duplicates::copies))
-        .route("/files/duplicates.csv", get(files::duplicates::csv))
+        .route("/files/duplicates.csv", get(files::export::csv))
+        .route("/files/duplicates/plan", get(files::plan::page))
+        .route("/files/duplicates.sh", get(files::plan::script))
+        .route("/files/compare", get(files::compare::page))
+        .route("/files/growth", get(files::growth::page))
         .route("/files/scans", get(files::scans::history).post(files::scan_form::start))
         .route("/files/scans/{id}", get(files::scans::show))
         .route("/files/scans/{id}/cancel", post(files::scans::cancel))
+        .route("/files/scans/{id}/pause", post(files::scans::pause))
+        .route("/files/scans/{id}/resume", post(files::scans::resume))
+        .merge(schedules_router())
         .merge(settings_router())
         .route("/search", get(palette::page))
         .route("/search/fragment", get(palette::fragment))
@@ -64,8 +70,20 @@ pub fn router() -> Router<AppState> {
         .layer(from_fn(errors::with_theme))
 }
 
+fn schedules_router() -> Router<AppState> {
+    use files::{schedule_form as form, schedules};
+    Router::new()
+        .route("/files/schedules", get(schedules::list).post(form::create))
+        .route("/files/schedules/new", get(form::new))
+        .route("/files/schedules/{id}", get(form::edit).post(form::save))
+        .route("/files/schedules/{id}/run", post(schedules::run))
+        .route("/files/schedules/{id}/enable", post(schedules::enable))
+        .route("/files/schedules/{id}/disable", post(schedules::disable))
+        .route("/files/schedules/{id}/delete", get(schedules::confirm_delete).post(schedules::delete))
+}
+
 fn settings_router() -> Router<AppState> {
-    use settings::{account, audit, gateway, keys, sessions, users};
+    use settings::{account, audit, gateway, keys, sessions, users, webhooks};
     Router::new()
         .route("/settings", get(settings::start))
         .route("/settings/account", get(account::page))
@@ -78,6 +96,13 @@ fn settings_router() -> Router<AppState> {
         .route("/settings/sessions/{id}/end", post(sessions::end))
         .route("/settings/keys", get(keys::keys).post(keys::create))
         .route("/settings/keys/{id}/revoke", get(keys::confirm_revoke).post(keys::revoke))
+        .route("/settings/webhooks", get(webhooks::list).post(webhooks::create))
+        .route("/settings/webhooks/{id}", get(webhooks::show))
+        .route("/settings/webhooks/{id}/test", post(webhooks::test))
+        .route("/settings/webhooks/{id}/enable", post(webhooks::enable))
+        .route("/settings/webhooks/{id}/disable", post(webhooks::disable))
+        .route("/settings/webhooks/{id}/delete", get(webhooks::confirm_delete).post(webhooks::delete))
+        .route("/settings/webhooks/{id}/deliveries/{delivery}/redeliver", post(webhooks::redeliver))
         .route("/settings/audit", get(audit::list))
         .route("/settings/gateway", get(gateway::page))
 }

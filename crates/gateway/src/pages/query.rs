@@ -43,6 +43,11 @@ impl Query {
         self.0.iter().find(|(k, v)| k == key && !v.is_empty()).map(|(_, v)| v)
     }
 
+    /// All values of a key that are not empty.
+    pub fn all(&self, key: &str) -> Vec<ByteStr> {
+        self.0.iter().filter(|(k, v)| k == key && !v.is_empty()).map(|(_, v)| v.clone()).collect()
+    }
+
     /// The first value of a key as trimmed text; `None` when it is empty.
     pub fn text(&self, key: &str) -> Option<Cow<'_, str>> {
         let text = String::from_utf8_lossy(self.get(key)?.as_bytes());

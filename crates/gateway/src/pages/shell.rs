@@ -374,6 +374,7 @@ pub fn files_tabs(open: &str) -> Markup {
         ("/files/search", "Search"),
         ("/files/duplicates", "Duplicates"),
         ("/files/scans", "Scans"),
+        ("/files/schedules", "Schedules"),
     ];
     html! {
         nav.tabs aria-label="Files" {

@@ -10,8 +10,10 @@ use crate::audit::Why;
 use crate::auth::users::UserError;
 use crate::auth::{Busy, Forbidden, NewKeyError, SignInError};
 use crate::backup::BackupError;
-use crate::scans::StartScanError;
+use crate::scans::{SetPausedError, StartScanError};
+use crate::schedules::ScheduleError;
 use crate::store::StoreError;
+use crate::webhooks::WebhookError;
 
 /// An error with its HTTP status.
 #[derive(Debug)]
@@ -87,6 +89,7 @@ impl From<StoreError> for ApiError {
         match &error {
             StoreError::NotFound { .. } => Self::new(StatusCode::NOT_FOUND, "not_found", error.to_string()),
             StoreError::Exists { .. } => Self::new(StatusCode::CONFLICT, "exists", error.to_string()),
+            StoreError::TooMany { .. } => Self::new(StatusCode::CONFLICT, "too_many", error.to_string()),
             StoreError::BadCursor(_) => Self::new(StatusCode::BAD_REQUEST, "bad_cursor", error.to_string()),
             StoreError::BadBackup(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_backup", error.to_string()),
             StoreError::TooNew { .. } => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "too_new", error.to_string()),
@@ -117,6 +120,43 @@ impl From<StartScanError> for ApiError {
             StartScanError::Stopping => Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", text),
             StartScanError::Unreachable(_) => Self::new(StatusCode::BAD_GATEWAY, "unreachable", text),
             StartScanError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<SetPausedError> for ApiError {
+    fn from(error: SetPausedError) -> Self {
+        let text = error.to_string();
+        match error {
+            SetPausedError::Ended(_) | SetPausedError::Ending => Self::new(StatusCode::CONFLICT, "ended", text),
+            SetPausedError::NotLinked(_) => Self::new(StatusCode::CONFLICT, "not_linked", text),
+            SetPausedError::Refused(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "refused", text),
+            SetPausedError::Unreachable(_) => Self::new(StatusCode::BAD_GATEWAY, "unreachable", text),
+            SetPausedError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ScheduleError> for ApiError {
+    fn from(error: ScheduleError) -> Self {
+        let text = error.to_string();
+        match error {
+            ScheduleError::Invalid { .. } => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", text),
+            ScheduleError::Busy => Self::new(StatusCode::CONFLICT, "busy", text),
+            ScheduleError::Start(error) => error.into(),
+            ScheduleError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<WebhookError> for ApiError {
+    fn from(error: WebhookError) -> Self {
+        let text = error.to_string();
+        match error {
+            WebhookError::Invalid { .. } => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", text),
+            WebhookError::Disabled => Self::new(StatusCode::CONFLICT, "disabled", text),
+            WebhookError::Random(error) => Self::internal(&error),
+            WebhookError::Store(error) => error.into(),
         }
     }
 }

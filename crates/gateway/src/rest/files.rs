@@ -1,16 +1,13 @@
-//! `/files`, `/files/ls`, `/files/stat`, `/duplicates`.
+//! `/files`, `/files/ls`, `/files/stat`.
 
 use axum::Json;
 use axum::extract::State;
 use hostler_model::{ContentHash, EntryKind, size};
-use serde::Serialize;
 
 use super::params::Params;
 use super::{ApiError, error::ErrorBody};
 use crate::state::AppState;
-use crate::store::{
-    DuplicateGroup, DuplicateQuery, DuplicateTotals, FindQuery, IndexedEntry, Listing, Page, SortKey, StoreError,
-};
+use crate::store::{FindQuery, IndexedEntry, Listing, Page, SortKey, StoreError};
 
 /// Search all indexes
 #[utoipa::path(get, path = "/files", params(
@@ -83,36 +80,8 @@ pub async fn stat(State(state): State<AppState>, mut params: Params) -> Result<J
     Ok(Json(state.store.stat(host, &path).await.map_err(scan_first)?))
 }
 
-/// Duplicates: a page of groups and the totals of all.
-#[derive(Serialize, utoipa::ToSchema)]
-pub struct Duplicates {
-    #[serde(flatten)]
-    page: Page<DuplicateGroup>,
-    /// Of all groups, not of this page.
-    totals: DuplicateTotals,
-}
-
-/// Files with equal content, most reclaimable first
-#[utoipa::path(get, path = "/duplicates", params(
-    ("host" = Option<String>, Query, description = "only this host: id or name"),
-    ("below" = Option<String>, Query, description = "only below this absolute path; percent-encoded bytes"),
-    ("min_size" = Option<String>, Query, description = "files of at least this many bytes; units as in 10M"),
-    ("limit" = Option<u32>, Query, description = "1 to 1000, 100 by default"),
-    ("cursor" = Option<String>, Query, description = "`next` of the page before"),
-), responses((status = 200, body = Duplicates), (status = 400, body = ErrorBody)))]
-pub async fn duplicates(State(state): State<AppState>, mut params: Params) -> Result<Json<Duplicates>, ApiError> {
-    let query = DuplicateQuery {
-        host: params.host(&*state.store).await?,
-        below: params.maybe_absolute("below")?,
-        min_size: params.with("min_size", size::parse)?.unwrap_or(1),
-    };
-    let page = params.page()?;
-    params.end()?;
-    let totals = state.store.duplicate_totals(query.clone()).await?;
-    Ok(Json(Duplicates { page: state.store.duplicates(query, page).await?, totals }))
-}
-
-fn scan_first(error: StoreError) -> ApiError {
+/// An error that says to scan when the index has no such thing.
+pub(super) fn scan_first(error: StoreError) -> ApiError {
     let missing = matches!(error, StoreError::NotFound { .. });
     let error = ApiError::from(error);
     if missing { error.hint("scan a directory that holds it: hostler scan PATH") } else { error }

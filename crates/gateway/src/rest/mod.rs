@@ -2,6 +2,8 @@
 
 mod audit;
 mod backup;
+mod changes;
+mod duplicates;
 mod error;
 mod events;
 mod files;
@@ -10,9 +12,11 @@ mod join;
 mod keys;
 mod params;
 mod scans;
+mod schedules;
 mod sessions;
 mod sign_in;
 mod users;
+mod webhooks;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -24,6 +28,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub use duplicates::script_response;
 pub use error::ApiError;
 pub use hosts::remove_host;
 pub use join::{CreatedJoinToken, new_token};
@@ -50,12 +55,21 @@ fn documented() -> OpenApiRouter<AppState> {
         .routes(routes!(scans::list, scans::create))
         .routes(routes!(scans::show))
         .routes(routes!(scans::cancel))
+        .routes(routes!(scans::pause))
+        .routes(routes!(scans::resume))
         .routes(routes!(scans::errors))
         .routes(routes!(scans::changes))
+        .routes(routes!(schedules::list, schedules::create))
+        .routes(routes!(schedules::show, schedules::change, schedules::delete))
+        .routes(routes!(schedules::run))
         .routes(routes!(files::find))
         .routes(routes!(files::list))
         .routes(routes!(files::stat))
-        .routes(routes!(files::duplicates))
+        .routes(routes!(changes::compare))
+        .routes(routes!(changes::growth))
+        .routes(routes!(duplicates::list))
+        .routes(routes!(duplicates::plan))
+        .routes(routes!(duplicates::script))
         .routes(routes!(keys::list, keys::create))
         .routes(routes!(keys::revoke))
         .routes(routes!(sign_in::create))
@@ -70,6 +84,11 @@ fn documented() -> OpenApiRouter<AppState> {
         .routes(routes!(audit::list))
         .routes(routes!(events::list))
         .routes(routes!(events::stream))
+        .routes(routes!(webhooks::list, webhooks::create))
+        .routes(routes!(webhooks::show, webhooks::change, webhooks::delete))
+        .routes(routes!(webhooks::test))
+        .routes(routes!(webhooks::deliveries))
+        .routes(routes!(webhooks::redeliver))
         .routes(routes!(backup::backup))
         .routes(routes!(backup::restore))
 }

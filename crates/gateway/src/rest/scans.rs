@@ -37,6 +37,25 @@ pub struct Created {
     id: ScanId,
 }
 
+/// A scan as it is now.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct ScanNow {
+    #[serde(flatten)]
+    scan: Scan,
+    /// True from a pause until it is lifted; the state stays what it is.
+    paused: bool,
+}
+
+impl ScanNow {
+    /// With the counters of one that waits or runs.
+    fn of(scan: Scan, state: &AppState) -> Self {
+        match state.scans.live(scan.id) {
+            Some(live) => Self { paused: live.paused, scan: live.scan },
+            None => Self { scan, paused: false },
+        }
+    }
+}
+
 /// Start a scan
 #[utoipa::path(post, path = "/scans", request_body = NewScan,
     responses((status = 201, body = Created), (status = 409, body = ErrorBody), (status = 422, body = ErrorBody)))]
@@ -63,28 +82,24 @@ pub async fn create(
     ("state" = Option<Vec<ScanState>>, Query, description = "only these states; may be repeated"),
     ("limit" = Option<u32>, Query, description = "1 to 1000, 100 by default"),
     ("cursor" = Option<String>, Query, description = "`next` of the page before"),
-), responses((status = 200, body = Page<Scan>)))]
-pub async fn list(State(state): State<AppState>, mut params: Params) -> Result<Json<Page<Scan>>, ApiError> {
+), responses((status = 200, body = Page<ScanNow>)))]
+pub async fn list(State(state): State<AppState>, mut params: Params) -> Result<Json<Page<ScanNow>>, ApiError> {
     let state_of =
         |text: &String| text.parse().map_err(|e: String| ApiError::bad_request(format!("query parameter state: {e}")));
     let states = params.all("state")?.iter().map(state_of).collect::<Result<_, _>>()?;
     let filter = ScanFilter { host: params.host(&*state.store).await?, root: params.bytes("root"), states };
     let page = params.page()?;
     params.end()?;
-    let mut found = state.store.scans(filter, page).await?;
-    for scan in &mut found.items {
-        if let Some(live) = state.scans.live(scan.id) {
-            *scan = live.scan;
-        }
-    }
-    Ok(Json(found))
+    let found = state.store.scans(filter, page).await?;
+    let items = found.items.into_iter().map(|scan| ScanNow::of(scan, &state)).collect();
+    Ok(Json(Page { items, next: found.next }))
 }
 
 /// One scan with its counters up to now
 #[utoipa::path(get, path = "/scans/{id}", params(("id" = String, Path)),
-    responses((status = 200, body = Scan), (status = 404, body = ErrorBody)))]
-pub async fn show(State(state): State<AppState>, Id(id): Id<ScanId>) -> Result<Json<Scan>, ApiError> {
-    Ok(Json(state.scans.scan(id).await?))
+    responses((status = 200, body = ScanNow), (status = 404, body = ErrorBody)))]
+pub async fn show(State(state): State<AppState>, Id(id): Id<ScanId>) -> Result<Json<ScanNow>, ApiError> {
+    Ok(Json(ScanNow::of(state.scans.scan(id).await?, &state)))
 }
 
 /// Cancel a scan; one that has ended stays as it is
@@ -98,6 +113,32 @@ pub async fn cancel(
     principal.require(Role::Operator)?;
     let scan = state.scans.cancel(id).await?;
     Ok((scan_entry(&scan), Json(scan)))
+}
+
+/// Halt a scan that waits or runs; `POST /scans/{id}/resume` lets it go on
+#[utoipa::path(post, path = "/scans/{id}/pause", params(("id" = String, Path)),
+    responses((status = 200, body = ScanNow), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
+pub async fn pause(
+    State(state): State<AppState>,
+    principal: Principal,
+    Id(id): Id<ScanId>,
+) -> Result<(Entry, Json<ScanNow>), ApiError> {
+    principal.require(Role::Operator)?;
+    let scan = state.scans.set_paused(id, true).await?;
+    Ok((scan_entry(&scan), Json(ScanNow::of(scan, &state))))
+}
+
+/// Let a paused scan go on
+#[utoipa::path(post, path = "/scans/{id}/resume", params(("id" = String, Path)),
+    responses((status = 200, body = ScanNow), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
+pub async fn resume(
+    State(state): State<AppState>,
+    principal: Principal,
+    Id(id): Id<ScanId>,
+) -> Result<(Entry, Json<ScanNow>), ApiError> {
+    principal.require(Role::Operator)?;
+    let scan = state.scans.set_paused(id, false).await?;
+    Ok((scan_entry(&scan), Json(ScanNow::of(scan, &state))))
 }
 
 /// What a scan could not read

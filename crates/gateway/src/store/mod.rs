@@ -4,22 +4,30 @@
 //! transaction: a reader sees the generation before or the one after, never a mixture.
 
 mod activity;
+mod changes;
+mod duplicates;
 mod people;
+mod schedules;
 pub mod sqlite;
 pub mod types;
+mod webhooks;
 mod words;
 
 use std::path::Path;
 
 use async_trait::async_trait;
 use hostler_model::{
-    ApiKeyId, ByteStr, HostId, IndexOp, JoinTokenId, Role, ScanCounters, ScanId, ScanState, SessionId, Timestamp,
-    UserId,
+    ApiKeyId, ByteStr, DeliveryId, HostId, IndexOp, JoinTokenId, Role, ScanCounters, ScanId, ScanState, ScheduleId,
+    SessionId, Timestamp, UserId, WebhookId,
 };
 
 pub use activity::*;
+pub use changes::*;
+pub use duplicates::*;
 pub use people::*;
+pub use schedules::*;
 pub use types::*;
+pub use webhooks::*;
 
 /// Why a store call failed.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +47,14 @@ pub enum StoreError {
         what: &'static str,
         /// Which.
         name: String,
+    },
+    /// As many as there may be.
+    #[error("there are {most} {what} already, which is as many as a gateway keeps; delete some first")]
+    TooMany {
+        /// `schedules`, ...
+        what: &'static str,
+        /// How many there may be.
+        most: u64,
     },
     /// A cursor that no page of this list gave.
     #[error("the cursor {0:?} belongs to no page of this list; start again without one")]
@@ -157,12 +173,17 @@ pub trait Store: Send + Sync + 'static {
     async fn scan_errors(&self, id: ScanId, page: PageRequest) -> Result<Page<ScanError>>;
     /// What a scan found changed, in walk order; at most [`MAX_SCAN_CHANGES`] are kept. Empty for a first scan.
     async fn scan_changes(&self, id: ScanId, page: PageRequest) -> Result<Page<Change>>;
+    /// What became of a root between two of its scans.
+    async fn compare(&self, query: CompareQuery, page: PageRequest) -> Result<Comparison>;
+    /// How a directory grew.
+    async fn growth(&self, query: GrowthQuery) -> Result<Growth>;
 
     // ---- index ----
 
     /// Keeps a batch until its scan is committed or ended.
     async fn stage(&self, id: ScanId, ops: Vec<IndexOp>) -> Result<()>;
-    /// Applies a scan's staged batches, rolls up sizes, and completes the scan, in one transaction.
+    /// Applies a scan's staged batches, rolls up sizes, finds what moved, and completes the scan, in one transaction. What it
+    /// committed can be browsed and searched when this returns; duplicates follow in the background.
     async fn commit_index(&self, commit: IndexCommit) -> Result<()>;
     /// The committed generation of a root; 0 when there is none.
     async fn generation(&self, host: HostId, root: &ByteStr) -> Result<u64>;
@@ -185,6 +206,8 @@ pub trait Store: Send + Sync + 'static {
     async fn duplicates(&self, query: DuplicateQuery, page: PageRequest) -> Result<Page<DuplicateGroup>>;
     /// Totals of [`Store::duplicates`].
     async fn duplicate_totals(&self, query: DuplicateQuery) -> Result<DuplicateTotals>;
+    /// [`Store::duplicates`] with the files of each group.
+    async fn duplicate_files(&self, query: DuplicateQuery, page: PageRequest) -> Result<Page<DuplicateFiles>>;
 
     // ---- users ----
 
@@ -262,6 +285,58 @@ pub trait Store: Send + Sync + 'static {
     /// The gateway's identity is the backup's from the next start on.
     /// What guards links against replay is not set back: per host the newer of both is kept.
     async fn restore_from(&self, path: &Path, at: Timestamp) -> Result<()>;
+
+    // ---- schedules ----
+
+    /// Keeps a new schedule; at most [`MAX_SCHEDULES`].
+    async fn create_schedule(&self, schedule: Schedule) -> Result<()>;
+    /// One schedule.
+    async fn schedule(&self, id: ScheduleId) -> Result<Schedule>;
+    /// Schedules by host's name and directory.
+    async fn schedules(&self, filter: ScheduleFilter, page: PageRequest) -> Result<Page<Schedule>>;
+    /// Writes what a person decides: all but the host and [`ScheduleState`], of which only the next time is written. Switched
+    /// off, a run that waits is forgotten and one that runs goes on.
+    async fn change_schedule(&self, schedule: Schedule) -> Result<()>;
+    /// Forgets a schedule; its scans stay.
+    async fn delete_schedule(&self, id: ScheduleId) -> Result<()>;
+    /// Schedules that are to be looked at, those that are due first.
+    async fn schedules_to_step(&self, now: Timestamp, scope: StepScope) -> Result<Vec<Schedule>>;
+    /// Writes where a schedule is, and in the same write notes `missed` (JSON) for webhooks. False, and nothing is written,
+    /// when the schedule is gone or was written since this revision.
+    async fn schedule_stepped(
+        &self,
+        id: ScheduleId,
+        revision: u64,
+        state: ScheduleState,
+        missed: Option<String>,
+    ) -> Result<bool>;
+
+    // ---- webhooks ----
+
+    /// Keeps a new webhook; at most [`MAX_WEBHOOKS`].
+    async fn create_webhook(&self, webhook: Webhook) -> Result<()>;
+    /// All webhooks, oldest first.
+    async fn webhooks(&self) -> Result<Vec<Webhook>>;
+    /// One webhook.
+    async fn webhook(&self, id: WebhookId) -> Result<Webhook>;
+    /// Writes what a person decides: URL, events, host, root, on or off. Switched on again, past failures are forgotten.
+    async fn change_webhook(&self, webhook: Webhook) -> Result<()>;
+    /// Forgets a webhook and its deliveries.
+    async fn delete_webhook(&self, id: WebhookId) -> Result<()>;
+    /// The oldest things that happened and that [`Store::enqueue_deliveries`] has not taken up. They are noted in the
+    /// transaction in which they happen, while a webhook is switched on.
+    async fn happened(&self) -> Result<Vec<Happened>>;
+    /// Puts deliveries into their webhooks' queues and forgets what they tell of, in one write. A queue holds at most
+    /// [`MAX_PENDING`]: the oldest are dropped and counted.
+    async fn enqueue_deliveries(&self, happened: Option<i64>, deliveries: Vec<Delivery>) -> Result<()>;
+    /// The delivery of a webhook that is to be tried next, also when its time has not come.
+    async fn next_delivery(&self, webhook: WebhookId) -> Result<Option<Delivery>>;
+    /// Keeps what became of a try.
+    async fn delivery_tried(&self, tried: Tried) -> Result<()>;
+    /// Deliveries of a webhook, newest first. Of those that ended the last [`KEPT_DELIVERIES`] are kept.
+    async fn deliveries(&self, webhook: WebhookId, page: PageRequest) -> Result<Page<Delivery>>;
+    /// Puts a delivery back into its queue, as if it had never been tried.
+    async fn redeliver(&self, webhook: WebhookId, id: DeliveryId, at: Timestamp) -> Result<Delivery>;
 }
 
 /// Seconds an expired join token stays listed: 90 days.

@@ -1,8 +1,7 @@
 //! What the store keeps, in the shapes that REST and the pages read.
 
 use hostler_model::{
-    Algorithm, ByteStr, ChangeOp, ContentHash, EntryKind, HostId, ScanCounters, ScanId, ScanOptions, ScanState,
-    Timestamp,
+    Algorithm, ByteStr, ContentHash, EntryKind, HostId, ScanCounters, ScanId, ScanOptions, ScanState, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -249,7 +248,7 @@ pub struct Scan {
     pub error: Option<String>,
     /// The generation it committed.
     pub generation: Option<u64>,
-    /// True when the root had no index before it, or the host had to send the whole state anew: differences are not listed.
+    /// True when the root had no index before it: differences are not listed.
     pub first: bool,
 }
 
@@ -262,21 +261,6 @@ pub struct ScanError {
     pub operation: String,
     /// The system's words.
     pub message: String,
-}
-
-/// One difference a scan found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
-pub struct Change {
-    /// What happened.
-    pub op: ChangeOp,
-    /// To what.
-    pub kind: EntryKind,
-    /// Relative to the root.
-    pub path: ByteStr,
-    /// Size before; `None` when it was not there.
-    pub size_before: Option<u64>,
-    /// Size after; `None` when it is gone.
-    pub size_after: Option<u64>,
 }
 
 /// One indexed entry.
@@ -327,34 +311,6 @@ pub struct Listing {
     pub entries: Page<IndexedEntry>,
     /// All of its entries.
     pub total_entries: u64,
-}
-
-/// Files with equal content.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
-pub struct DuplicateGroup {
-    /// Hash in hex.
-    pub hash: String,
-    /// How it was hashed.
-    pub algo: Algorithm,
-    /// Size of each in bytes.
-    pub size: u64,
-    /// Distinct files (inodes).
-    pub copies: u64,
-    /// Names, hard links included.
-    pub names: u64,
-    /// What deleting all copies but one would free: `(copies - 1) * size`.
-    pub reclaimable: u64,
-}
-
-/// All duplicates of a selection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
-pub struct DuplicateTotals {
-    /// Groups.
-    pub groups: u64,
-    /// Copies beyond the first of each group.
-    pub extra_copies: u64,
-    /// Bytes that deleting them would free.
-    pub reclaimable: u64,
 }
 
 /// A page of a list, and where the next one starts.
@@ -419,17 +375,6 @@ pub struct FindQuery {
     pub sort: SortKey,
     /// Greatest first.
     pub descending: bool,
-}
-
-/// Which duplicates.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DuplicateQuery {
-    /// Only this host.
-    pub host: Option<HostId>,
-    /// Only below this absolute path.
-    pub below: Option<ByteStr>,
-    /// Files of at least this many bytes; never less than 1, as empty files free nothing.
-    pub min_size: u64,
 }
 
 /// Which scans.

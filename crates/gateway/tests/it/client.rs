@@ -16,7 +16,7 @@ pub struct Running {
     socket: PathBuf,
     stop: CancellationToken,
     served: Option<tokio::task::JoinHandle<()>>,
-    _data: tempfile::TempDir,
+    data: tempfile::TempDir,
 }
 
 /// An answer.
@@ -53,11 +53,27 @@ impl Answer {
 
 impl Running {
     pub async fn start() -> Self {
-        let data = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap()).await
+    }
+
+    /// On what a directory holds.
+    pub async fn start_in(data: tempfile::TempDir) -> Self {
         let gateway = Gateway::open(crate::http::settings(data.path())).await.unwrap();
         let (address, stop) = (gateway.address(), CancellationToken::new());
         let served = Some(tokio::spawn(gateway.run(stop.clone())));
-        Self { address, socket: socket_path(data.path()), stop, served, _data: data }
+        Self { address, socket: socket_path(data.path()), stop, served, data }
+    }
+
+    /// Stops it, and starts another on the same directory.
+    pub async fn restart(mut self) -> Self {
+        self.stop.cancel();
+        self.served.take().unwrap().await.unwrap();
+        Self::start_in(self.data).await
+    }
+
+    /// `http://127.0.0.1:PORT`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
     }
 
     pub async fn stop(mut self) {

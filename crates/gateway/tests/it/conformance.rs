@@ -24,8 +24,11 @@ pub async fn conformance(store: Arc<dyn Store>) {
     scans_are_filtered_and_paged(store).await;
     scan_errors_are_paged_and_bounded(store).await;
     crate::index::conformance(store).await;
+    crate::history::conformance(store).await;
     crate::trust::conformance(&shared).await;
     crate::activity::conformance(store).await;
+    crate::schedules::conformance(store).await;
+    crate::webhooks::conformance(store).await;
 }
 
 /// Microseconds since the epoch, `seconds` after some moment.

@@ -21,6 +21,7 @@ pub fn settings(data: &Path) -> GatewaySettings {
         external_url: None,
         trusted_proxies: Vec::new(),
         agent_binaries: None,
+        webhooks_anywhere: false,
     }
 }
 
@@ -103,7 +104,7 @@ async fn every_changing_route_is_recorded_refused_or_not() {
                 continue;
             }
             routes += 1;
-            let path = path.replace("{id}", id).replace("{host}", id);
+            let path = path.replace("{id}", id).replace("{host}", id).replace("{delivery}", id);
             let before = gateway.audit("").await.len();
             let refused = gateway.request(&method, &path, &[&viewer], "{}").await;
             assert!((400..500).contains(&refused.status), "{method} {path} as a viewer: {refused:?}");

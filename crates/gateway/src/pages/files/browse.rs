@@ -7,7 +7,7 @@ use hostler_model::{ByteStr, EntryKind, HostId, Role, size};
 use maud::{Markup, html};
 
 use super::scan_form::{self, FieldError, ScanFields};
-use super::{entry_name, parent};
+use super::{compare, entry_name, parent, path_crumbs};
 use crate::events::ScanUpdate;
 use crate::pages::components::*;
 use crate::pages::errors::PageError;
@@ -94,7 +94,11 @@ fn roots_table(roots: &[Root], viewer: &Viewer, key: &str, descending: bool) -> 
                         td.num.p3.off { (size::grouped(root.dirs)) }
                         td.num { (bytes(root.bytes)) }
                         td.muted.nowrap.end { (old(root.indexed_at, viewer.now)) }
-                        td.act.off { a.btn.sm href=(place("/files", root.host, &root.path)) aria-label={ "Browse " (root.path) } { "Browse" } }
+                        td.act.off.nowrap {
+                            a.btn.sm href=(compare::of(root.host, &root.path)) aria-label={ "Changes of " (root.path) } { "Changes" } " "
+                            a.btn.sm href=(place("/files/growth", root.host, &root.path)) aria-label={ "Growth of " (root.path) } { "Growth" } " "
+                            a.btn.sm href=(place("/files", root.host, &root.path)) aria-label={ "Browse " (root.path) } { "Browse" }
+                        }
                     }
                 }
             }
@@ -129,7 +133,9 @@ async fn directory(state: &AppState, viewer: &Viewer, host: HostId, path: &ByteS
         div.page-head {
             h1 { "Files" }
             div.actions {
-                @if let Some(last) = &last { a.btn href={ "/files/scans/" (last.id) } { (icon("diff")) "Last scan" } }
+                @if let Some(last) = &last { a.btn href={ "/files/scans/" (last.id) } { (icon("clock")) "Last scan" } }
+                a.btn href=(compare::of(host, path)) { (icon("diff")) "Changes" }
+                a.btn href=(place("/files/growth", host, path)) { (icon("activity")) "Growth" }
                 @if running.is_none() {
                     (scan_form::again_button(viewer, host, &listing.root.path, last.as_ref().map(|s| &s.options), "primary"))
                 }
@@ -138,7 +144,7 @@ async fn directory(state: &AppState, viewer: &Viewer, host: HostId, path: &ByteS
         (files_tabs("Browse"))
         @if let Some(update) = &running { (scan_panel(update, viewer.may(Role::Operator), viewer.principal.csrf.as_deref(), viewer.now)) }
         div.row {
-            (path_crumbs(&listing, host))
+            (path_crumbs(&listing.root, &listing.dir.path, |to| place("/files", host, to)))
             span.push.muted.small {
                 (bytes(listing.dir.size)) " · " (counted(listing.dir.files.unwrap_or(0), "file", "files")) " · index " (old(listing.root.indexed_at, viewer.now))
             }
@@ -152,36 +158,6 @@ async fn directory(state: &AppState, viewer: &Viewer, host: HostId, path: &ByteS
 
 fn running(state: &AppState, host: HostId, root: &ByteStr) -> Option<ScanUpdate> {
     state.scans.active().into_iter().find(|u| u.scan.host == host && u.scan.root == *root)
-}
-
-/// The path from the root on; above it nothing is indexed, so nothing is linked.
-fn path_crumbs(listing: &Listing, host: HostId) -> Markup {
-    let root = &listing.root.path;
-    let full = listing.dir.path.as_bytes();
-    let below = full.get(root.as_bytes().len()..).unwrap_or_default();
-    let mut at = root.as_bytes().len();
-    let mut steps = vec![(root.clone(), root.clone())];
-    for part in below.split(|&b| b == b'/') {
-        if !part.is_empty() {
-            // The root may be `/` itself, whose slash is already counted.
-            at = full.len().min(at + part.len() + usize::from(full.get(at) == Some(&b'/')));
-            steps.push((ByteStr::from(part), ByteStr::from(&full[..at])));
-        }
-    }
-    let last = steps.len() - 1;
-    html! {
-        nav aria-label="Path" {
-            ol.crumbs.path {
-                li { a href={ "/files?host=" (host) } { bdi { (listing.root.host_name) } } }
-                @for (i, (label, to)) in steps.iter().enumerate() {
-                    li {
-                        @if i == last { span aria-current="page" { (name(label)) } }
-                        @else { a href=(place("/files", host, to)) { (name(label)) } }
-                    }
-                }
-            }
-        }
-    }
 }
 
 fn listing_table(listing: &Listing, viewer: &Viewer, sorting: &Sorting<'_>) -> Markup {

@@ -1,70 +1,68 @@
-//! `/files/duplicates`: files of equal content, and their list as CSV. Nothing here deletes.
+//! `/files/duplicates`: files of equal content, those that could free most first. Nothing here deletes.
 
-use std::sync::Arc;
-
-use axum::body::Body;
 use axum::extract::State;
-use axum::http::header;
-use axum::response::{IntoResponse, Response};
-use futures_util::stream;
-use hostler_model::{Algorithm, ByteStr, ContentHash, EntryKind, HostId, size};
+use hostler_model::{ByteStr, HostId, size};
 use maud::{Markup, html};
 
-use super::entry::same_file;
-use super::search::by_hash;
+use super::search::{by_hash, extensions};
 use crate::pages::components::*;
 use crate::pages::errors::{PageError, sentence};
-use crate::pages::query::Query;
+use crate::pages::query::{Query, place};
 use crate::pages::shell::{Nav, Page, Viewer, files_tabs};
 use crate::state::AppState;
-use crate::store::{DuplicateGroup, DuplicateQuery, FindQuery, IndexedEntry, PageRequest, SortKey, Store, StoreError};
+use crate::store::{DuplicateFile, DuplicateFiles, DuplicateQuery, PageRequest};
 
-/// Copies of one group that are shown; the search page has all.
-const MAX_COPIES: u32 = 200;
-/// Rows of the CSV file.
-const MAX_ROWS: u64 = 100_000;
+/// Names of one group that are shown; the search page has all.
+pub const SHOWN: usize = 20;
 
-/// The filters of a query, and what is wrong with the size.
-fn read(query: &Query) -> (DuplicateQuery, Option<String>) {
-    let (min_size, error) = match query.text("min_size").map(|t| size::parse(&t)) {
-        Some(Ok(least)) => (least, None),
-        Some(Err(why)) => (1, Some(sentence(&why))),
-        None => (1, None),
-    };
-    (
-        DuplicateQuery { host: query.parsed("host"), below: query.get("below").cloned(), min_size: min_size.max(1) },
-        error,
-    )
+/// Which duplicates a page is asked for.
+pub struct Asked {
+    /// The filters.
+    pub filter: DuplicateQuery,
+    /// What is wrong with the size.
+    pub size_error: Option<String>,
+}
+
+impl Asked {
+    /// Reads the filters.
+    pub fn read(query: &Query) -> Self {
+        let (min_size, size_error) = match query.text("min_size").map(|t| size::parse(&t)) {
+            Some(Ok(least)) => (least, None),
+            Some(Err(why)) => (1, Some(sentence(&why))),
+            None => (1, None),
+        };
+        let below = query.get("below").cloned();
+        let extensions = extensions(query);
+        let filter = DuplicateQuery { host: query.parsed("host"), below, min_size: min_size.max(1), extensions };
+        Self { filter, size_error }
+    }
 }
 
 /// `GET /files/duplicates`.
 pub async fn page(State(state): State<AppState>, viewer: Viewer) -> Result<Markup, PageError> {
-    let (filter, error) = read(&viewer.query);
+    let asked = Asked::read(&viewer.query);
+    let filter = &asked.filter;
     let totals = state.store.duplicate_totals(filter.clone()).await?;
     let request = PageRequest { limit: rows(&viewer.query), cursor: viewer.query.text("cursor").map(String::from) };
-    let page = state.store.duplicates(filter.clone(), request).await?;
-    let mut groups = Vec::with_capacity(page.items.len());
-    for group in page.items {
-        let first =
-            names(&state.store, &group.hash, group.size, &filter, PageRequest { limit: 1, cursor: None }).await?;
-        groups.push((group, first.items.into_iter().next()));
-    }
+    let page = state.store.duplicate_files(filter.clone(), request).await?;
     let indexed: u64 = state.store.roots(filter.host).await?.iter().map(|r| r.bytes).sum();
-    let most = groups.iter().map(|(g, _)| g.reclaimable).max().unwrap_or(0);
+    let most = page.items.iter().map(|g| g.group.reclaimable).max().unwrap_or(0);
     let pager = Pager {
         path: "/files/duplicates",
         query: &viewer.query,
-        shown: groups.len(),
+        shown: page.items.len(),
         total: Some(totals.groups),
         noun: "groups",
         next: page.next.as_deref(),
     };
+    let filters_only = viewer.query.first_page().without(&["rows"]);
     let main = html! {
         div.page-head {
             h1 { "Files" }
             div.actions {
                 @if totals.groups > 0 {
-                    a.btn href=(viewer.query.first_page().link("/files/duplicates.csv")) download { (icon("download")) "Export as CSV" }
+                    a.btn href=(filters_only.link("/files/duplicates.csv")) download { (icon("download")) "Export as CSV" }
+                    a.btn.primary href=(filters_only.link("/files/duplicates/plan")) { (icon("copy")) "Plan a clean-up" }
                 }
             }
         }
@@ -77,33 +75,45 @@ pub async fn page(State(state): State<AppState>, viewer: Viewer) -> Result<Marku
             div.stat { span.k { "Groups" } span.v { (size::grouped(totals.groups)) } span.d { "by hash and size" } }
             div.stat { span.k { "Extra copies" } span.v { (size::grouped(totals.extra_copies)) } span.d { "hard links not counted" } }
         }
-        (filters(&viewer, &filter, error.as_deref()))
+        (pending(totals.pending_files))
+        (filters(&viewer, &asked))
         section.panel aria-label="Groups of duplicates" {
-            @if groups.is_empty() {
+            @if page.items.is_empty() {
                 (empty("copy", "No duplicates", "Files of equal content on indexed hosts appear here. Empty files do not count.", None))
             } @else {
                 div.dup-head { span {} span { "Name" } span { "Copies" } span { "Size" } span.strong { "Could be freed ↓" } }
-                @for (group, first) in &groups { (row(group, first.as_ref(), &filter, most)) }
+                @for group in page.items { (row(group, filter, most, &viewer)) }
                 (pager.draw())
             }
         }
-        p.muted.xs { "Hostler never deletes files. Export the list, read it, and decide on the host." }
+        p.muted.xs { "Hostler never deletes files. It plans, and writes a script that you read and run on the host." }
     };
     let host = filter.host.and_then(|id| viewer.host(id));
     Ok(viewer.draw(Page { title: "Duplicates".into(), nav: Nav::Files, host, topics: Vec::new(), main }))
 }
 
-fn filters(viewer: &Viewer, filter: &DuplicateQuery, error: Option<&str>) -> Markup {
-    let typed = viewer.query.text("min_size").map(String::from).unwrap_or_default();
+/// Says that the list is not whole yet.
+pub fn pending(files: u64) -> Markup {
+    html! {
+        @if files > 0 {
+            (notice("", "clock", html! { (counted(files, "file of a new scan is", "files of new scans are")) " not compared yet. They are in a moment." }))
+        }
+    }
+}
+
+fn filters(viewer: &Viewer, asked: &Asked) -> Markup {
+    let value = |key: &str| viewer.query.text(key).map(String::from).unwrap_or_default();
+    let error = asked.size_error.as_deref();
     html! {
         form.filters action="/files/duplicates" {
             (kept(&viewer.query))
             (viewer.host_select())
             label.row-tight.small { span.muted { "At least" }
-                input.input.short id="min_size" name="min_size" value=(typed) placeholder="any size" size="9" list="sizes"
+                input.input.short id="min_size" name="min_size" value=(value("min_size")) placeholder="any size" size="9" list="sizes"
                     aria-invalid=[error.map(|_| "true")] aria-describedby=[error.map(|_| "min_size-error")]; }
             datalist id="sizes" { option value="1MiB" {} option value="100MiB" {} option value="1GiB" {} }
-            @match &filter.below {
+            label.row-tight.small { span.muted { "Extension" } input.input.short id="ext" name="ext" value=(value("ext")) placeholder="any" size="9" spellcheck="false"; }
+            @match &asked.filter.below {
                 Some(below) => {
                     (hidden("below", below))
                     (pill(html! { "below " (name(below)) }, "below", &viewer.query.first_page().without(&["below"]).link("/files/duplicates")))
@@ -116,198 +126,63 @@ fn filters(viewer: &Viewer, filter: &DuplicateQuery, error: Option<&str>) -> Mar
     }
 }
 
-fn row(group: &DuplicateGroup, first: Option<&IndexedEntry>, filter: &DuplicateQuery, most: u64) -> Markup {
-    let mut copies = Query::default();
-    copies
-        .push("hash", group.hash.as_str())
-        .push("algo", group.algo.name())
-        .push("size", group.size.to_string().as_str());
-    if let Some(host) = filter.host {
-        copies.push("host", host.to_string().as_str());
-    }
-    if let Some(below) = &filter.below {
-        copies.push("below", below.clone());
-    }
+fn row(of: DuplicateFiles, filter: &DuplicateQuery, most: u64, viewer: &Viewer) -> Markup {
+    let DuplicateFiles { group, files } = of;
     let percent = if most == 0 { 0.0 } else { group.reclaimable as f64 * 100.0 / most as f64 };
     let links = group.names.saturating_sub(group.copies);
+    let title = files.first().map(|file| file_name(&file.path));
     html! {
-        details.dup data-load=(copies.link("/files/duplicates/copies")) {
+        details.dup {
             summary {
                 (icon("right"))
                 span.wrap.strong {
-                    @match first { Some(entry) => (name(&file_name(&entry.path))), None => code.xs { (group.hash.get(..16).unwrap_or(&group.hash)) } }
+                    @match title { Some(title) => (name(&title)), None => code.xs { (group.hash.get(..16).unwrap_or(&group.hash)) } }
                 }
                 span { (counted(group.copies, "copy", "copies"))
                     @if links > 0 { span.muted { " + " (counted(links, "link", "links")) } } }
                 span.muted { (bytes(group.size)) " each" }
                 span.meter { (bar(percent, "")) (bytes(group.reclaimable)) }
             }
-            ul { li { a href=(by_hash(&group.hash, filter.host, filter.below.as_ref())) { "List the copies" } } }
+            (names(files, group.names, &by_hash(&group.hash, filter.host, filter.below.as_ref()), viewer))
         }
     }
 }
 
-/// A page of the names with this content and size.
-async fn names(
-    store: &Arc<dyn Store>,
-    hash: &str,
-    of_size: u64,
-    filter: &DuplicateQuery,
-    page: PageRequest,
-) -> Result<crate::store::Page<IndexedEntry>, StoreError> {
-    let query = FindQuery {
-        host: filter.host,
-        below: filter.below.clone(),
-        kinds: vec![EntryKind::File],
-        min_size: Some(of_size),
-        max_size: Some(of_size),
-        hash: ContentHash::from_hex(hash),
-        sort: SortKey::Name,
-        ..FindQuery::default()
-    };
-    store.find(query, page).await
-}
-
-/// `GET /files/duplicates/copies`: the names of one group, as list items.
-pub async fn copies(State(state): State<AppState>, viewer: Viewer) -> Result<Markup, PageError> {
-    let query = &viewer.query;
-    let bad = || PageError::Bad("a group is named by hash, algo and size".into());
-    let hash = query.text("hash").filter(|h| ContentHash::from_hex(h).is_some()).ok_or_else(bad)?;
-    let algo: Algorithm = query.parsed("algo").ok_or_else(bad)?;
-    let of_size: u64 = query.parsed("size").ok_or_else(bad)?;
-    let (filter, _) = read(query);
-    let page = names(&state.store, &hash, of_size, &filter, PageRequest { limit: MAX_COPIES, cursor: None }).await?;
-    let items: Vec<IndexedEntry> = page.items.into_iter().filter(|e| e.algo == Some(algo)).collect();
-    Ok(copy_items(
-        &group_links(items),
-        page.next.is_some(),
-        &by_hash(&hash, filter.host, filter.below.as_ref()),
-        &viewer,
-    ))
-}
-
-/// Puts the names of one file behind each other; the first of each file is false, its hard links true.
-fn group_links(entries: Vec<IndexedEntry>) -> Vec<(IndexedEntry, bool)> {
-    let mut out: Vec<(IndexedEntry, bool)> = Vec::with_capacity(entries.len());
-    for entry in entries {
-        match out.iter().rposition(|(other, _)| same_file(other, &entry)) {
-            Some(at) => out.insert(at + 1, (entry, true)),
-            None => out.push((entry, false)),
+/// The names of a group, hard links behind each other.
+fn names(files: Vec<DuplicateFile>, all: u64, search: &str, viewer: &Viewer) -> Markup {
+    let oldest = files.iter().map(|f| f.mtime).min();
+    let several = files.iter().any(|f| Some(f.mtime) != oldest);
+    let mut of_files: Vec<Vec<DuplicateFile>> = Vec::new();
+    let mut left = SHOWN;
+    for file in files {
+        let same = |of: &&mut Vec<DuplicateFile>| {
+            of.first().is_some_and(|f| (f.host, f.dev, f.ino) == (file.host, file.dev, file.ino))
+        };
+        match of_files.iter_mut().find(same) {
+            Some(of) if left > 0 => of.push(file),
+            None if left > 0 => of_files.push(vec![file]),
+            _ => continue,
         }
+        left -= 1;
     }
-    out
-}
-
-fn copy_items(items: &[(IndexedEntry, bool)], more: bool, all: &str, viewer: &Viewer) -> Markup {
-    let oldest = items.iter().map(|(e, _)| e.mtime).min();
-    let several = items.iter().any(|(e, _)| Some(e.mtime) != oldest);
+    let shown = (SHOWN - left) as u64;
     html! {
-        @for (entry, link) in items {
-            li {
-                a.mono.wrap href=(super::entry_link(entry)) { (name(&entry.path)) } (not_utf8(&entry.path))
-                (host_chip(&entry.host_name))
-                @if *link { (chip("", "link", "hard link")) }
-                @else if several && Some(entry.mtime) == oldest { span.chip.info { "oldest" } }
-                span.push.muted.xs { (ago(entry.mtime, viewer.now)) }
+        ul {
+            @for of_file in &of_files {
+                @for (i, file) in of_file.iter().enumerate() {
+                    li {
+                        a.mono.wrap href=(place("/files/entry", file.host, &file.path)) { (name(&file.path)) } (not_utf8(&file.path))
+                        (host_chip(&file.host_name))
+                        @if i > 0 { span.chip title="Another name of the file above: to remove it frees nothing." { (icon("link")) "hard link" } }
+                        @else if of_file.len() > 1 { span.chip { (of_file.len()) " names, 1 file" } }
+                        @if i == 0 && several && Some(file.mtime) == oldest { span.chip.info { "oldest" } }
+                        span.push.muted.xs { (ago(file.mtime, viewer.now)) }
+                    }
+                }
             }
+            @if shown < all { li { a href=(search) { "All " (size::grouped(all)) " names" } } }
         }
-        @if items.is_empty() { li.muted { "No copy is left; the index changed since." } }
-        @if more { li { a href=(all) { "All copies" } } }
     }
-}
-
-/// Where the CSV file has come to.
-struct Export {
-    store: Arc<dyn Store>,
-    filter: DuplicateQuery,
-    groups: std::vec::IntoIter<DuplicateGroup>,
-    next_groups: Option<PageRequest>,
-    open: Option<(DuplicateGroup, Option<String>)>,
-    left: u64,
-    begun: bool,
-}
-
-/// `GET /files/duplicates.csv`: at most 100,000 rows, read from the store page by page as they are sent.
-pub async fn csv(State(state): State<AppState>, viewer: Viewer) -> Result<Response, PageError> {
-    viewer.require(hostler_model::Role::Viewer)?;
-    let (filter, error) = read(&viewer.query);
-    if let Some(error) = error {
-        return Err(PageError::Bad(error));
-    }
-    let export = Export {
-        store: state.store.clone(),
-        filter,
-        groups: Vec::new().into_iter(),
-        next_groups: Some(PageRequest { limit: 200, cursor: None }),
-        open: None,
-        left: MAX_ROWS,
-        begun: false,
-    };
-    let body = stream::unfold(Some(export), |export| async move {
-        let mut export = export?;
-        match export.chunk().await {
-            Ok(Some(chunk)) => Some((Ok(chunk), Some(export))),
-            Ok(None) => None,
-            // The headers are sent: only a broken body can tell that the list is not whole.
-            Err(error) => Some((Err(error), None)),
-        }
-    });
-    let headers = [
-        (header::CONTENT_TYPE, "text/csv; charset=utf-8"),
-        (header::CONTENT_DISPOSITION, "attachment; filename=\"duplicates.csv\""),
-        (header::CACHE_CONTROL, "no-store"),
-    ];
-    Ok((headers, Body::from_stream(body)).into_response())
-}
-
-impl Export {
-    async fn chunk(&mut self) -> Result<Option<String>, StoreError> {
-        if !self.begun {
-            self.begun = true;
-            return Ok(Some("group_hash,algorithm,size,host,path,modified,inode,device\r\n".into()));
-        }
-        while self.left > 0 {
-            if let Some((group, cursor)) = self.open.take() {
-                let limit = u32::try_from(self.left.min(500)).unwrap_or(500);
-                let page =
-                    names(&self.store, &group.hash, group.size, &self.filter, PageRequest { limit, cursor }).await?;
-                let lines: String =
-                    page.items.iter().filter(|e| e.algo == Some(group.algo)).map(|e| line(&group, e)).collect();
-                self.left = self.left.saturating_sub(page.items.len() as u64);
-                self.open = page.next.map(|cursor| (group, Some(cursor)));
-                return Ok(Some(lines));
-            }
-            if let Some(group) = self.groups.next() {
-                self.open = Some((group, None));
-                continue;
-            }
-            let Some(request) = self.next_groups.take() else { break };
-            let page = self.store.duplicates(self.filter.clone(), request).await?;
-            self.groups = page.items.into_iter();
-            self.next_groups = page.next.map(|cursor| PageRequest { limit: 200, cursor: Some(cursor) });
-        }
-        Ok(None)
-    }
-}
-
-fn line(group: &DuplicateGroup, entry: &IndexedEntry) -> String {
-    format!(
-        "{},{},{},{},{},{},{},{}\r\n",
-        group.hash,
-        group.algo,
-        group.size,
-        cell(&entry.host_name),
-        cell(&entry.path.display()),
-        entry.mtime,
-        entry.ino,
-        entry.dev
-    )
-}
-
-/// A cell that no spreadsheet takes for a formula.
-fn cell(text: &str) -> String {
-    let guard = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { "'" } else { "" };
-    format!("\"{guard}{}\"", text.replace('"', "\"\""))
 }
 
 /// Where the duplicates of one directory are listed.
@@ -320,16 +195,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cells_are_no_formulas() {
-        assert_eq!(cell("=cmd|' /C calc'!A0"), "\"'=cmd|' /C calc'!A0\"");
-        assert_eq!(cell("a \"b\", c"), "\"a \"\"b\"\", c\"");
-    }
-
-    #[test]
     fn filters_never_ask_for_empty_files() {
-        assert_eq!(read(&Query::parse(Some("min_size=0"))).0.min_size, 1);
-        let (filter, error) = read(&Query::parse(Some("min_size=big&below=/a%E9")));
-        assert!(error.is_some() && filter.min_size == 1);
-        assert_eq!(filter.below.unwrap().as_bytes(), b"/a\xe9");
+        assert_eq!(Asked::read(&Query::parse(Some("min_size=0"))).filter.min_size, 1);
+        let asked = Asked::read(&Query::parse(Some("min_size=big&below=/a%E9&ext=.jpg,+png")));
+        assert!(asked.size_error.is_some() && asked.filter.min_size == 1);
+        assert_eq!(asked.filter.below.unwrap().as_bytes(), b"/a\xe9");
+        assert_eq!(asked.filter.extensions, ["jpg", "png"]);
     }
 }

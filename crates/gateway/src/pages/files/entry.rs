@@ -96,6 +96,6 @@ fn copies_panel(entry: &IndexedEntry, copies: &[IndexedEntry], viewer: &Viewer) 
 }
 
 /// Two names of one file.
-pub fn same_file(a: &IndexedEntry, b: &IndexedEntry) -> bool {
+fn same_file(a: &IndexedEntry, b: &IndexedEntry) -> bool {
     (a.host, a.dev, a.ino) == (b.host, b.dev, b.ino)
 }

@@ -1,10 +1,18 @@
-//! The pages of files: browse, search, duplicates, scans.
+//! The pages of files: browse, search, duplicates, growth, changes, scans.
 
 pub mod browse;
+mod chart;
+pub mod compare;
 pub mod duplicates;
 pub mod entry;
+pub mod export;
+pub mod growth;
+mod limits;
+pub mod plan;
 pub mod scan_form;
 pub mod scans;
+pub mod schedule_form;
+pub mod schedules;
 pub mod search;
 
 use hostler_model::{ByteStr, EntryKind};
@@ -12,7 +20,7 @@ use maud::{Markup, html};
 
 use super::components::{file_name, kind_icon, name, not_utf8};
 use super::query::place;
-use crate::store::IndexedEntry;
+use crate::store::{IndexedEntry, Root};
 
 /// Where the entry is shown: a directory's entries, or the details of anything else.
 pub fn entry_link(entry: &IndexedEntry) -> String {
@@ -38,6 +46,35 @@ pub fn parent(path: &ByteStr) -> ByteStr {
     match bytes.iter().rposition(|&b| b == b'/') {
         None | Some(0) => ByteStr::from("/"),
         Some(at) => ByteStr::from(&bytes[..at]),
+    }
+}
+
+/// The path from a root on; above it nothing is indexed, so nothing is linked. `link` is where a directory's step leads.
+pub fn path_crumbs(root: &Root, at: &ByteStr, link: impl Fn(&ByteStr) -> String) -> Markup {
+    let full = at.as_bytes();
+    let below = full.get(root.path.as_bytes().len()..).unwrap_or_default();
+    let mut end = root.path.as_bytes().len();
+    let mut steps = vec![(root.path.clone(), root.path.clone())];
+    for part in below.split(|&b| b == b'/') {
+        if !part.is_empty() {
+            // The root may be `/` itself, whose slash is already counted.
+            end = full.len().min(end + part.len() + usize::from(full.get(end) == Some(&b'/')));
+            steps.push((ByteStr::from(part), ByteStr::from(&full[..end])));
+        }
+    }
+    let last = steps.len() - 1;
+    html! {
+        nav aria-label="Path" {
+            ol.crumbs.path {
+                li { a href={ "/files?host=" (root.host) } { bdi { (root.host_name) } } }
+                @for (i, (label, to)) in steps.iter().enumerate() {
+                    li {
+                        @if i == last { span aria-current="page" { (name(label)) } }
+                        @else { a href=(link(to)) { (name(label)) } }
+                    }
+                }
+            }
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::browse;
+use super::limits::LimitFields;
 use crate::audit::scan_entry;
 use crate::auth::CsrfForm;
 use crate::pages::components::*;
@@ -34,6 +35,8 @@ pub struct ScanFields {
     force: Option<String>,
     hash_min_size: String,
     hash_max_size: String,
+    #[serde(flatten)]
+    limits: LimitFields,
 }
 
 /// What is wrong with one field.
@@ -46,7 +49,8 @@ pub struct FieldError {
 }
 
 impl FieldError {
-    fn new(field: &'static str, text: impl Into<String>) -> Self {
+    /// This is wrong with this field.
+    pub fn new(field: &'static str, text: impl Into<String>) -> Self {
         Self { field, text: text.into() }
     }
 }
@@ -62,6 +66,28 @@ impl ScanFields {
         }
     }
 
+    /// The form that asks for the same again.
+    pub fn of(host: HostId, root: &ByteStr, options: &ScanOptions) -> Self {
+        let on = |set: bool| set.then(|| "on".to_owned());
+        let number = |n: u64| if n == 0 { String::new() } else { n.to_string() };
+        Self {
+            algorithm: options.algorithm.to_string(),
+            excludes: options.excludes.join("\n"),
+            one_file_system: on(options.one_file_system),
+            snapshots: on(options.snapshots),
+            force: on(options.force),
+            hash_min_size: number(options.hash_min_size),
+            hash_max_size: number(options.hash_max_size),
+            limits: LimitFields::of(&options.limits),
+            ..Self::prefilled(Some(host), Some(root))
+        }
+    }
+
+    /// The host as typed: an id or a name.
+    pub fn host(&self) -> &str {
+        self.host.trim()
+    }
+
     fn directory(&self) -> ByteStr {
         match &self.root_encoded {
             Some(encoded) => ByteStr::from_query(encoded),
@@ -69,7 +95,8 @@ impl ScanFields {
         }
     }
 
-    fn parse(&self) -> Result<(ByteStr, ScanOptions), FieldError> {
+    /// What the fields say: the directory, and how to scan it.
+    pub fn parse(&self) -> Result<(ByteStr, ScanOptions), FieldError> {
         if self.host.trim().is_empty() {
             return Err(FieldError::new("host", "Choose the host to scan."));
         }
@@ -93,6 +120,7 @@ impl ScanFields {
             snapshots: self.snapshots.is_some(),
             hash_min_size: bound("hash_min_size", &self.hash_min_size)?,
             hash_max_size: bound("hash_max_size", &self.hash_max_size)?,
+            limits: self.limits.parse()?,
         };
         Ok((root, options))
     }
@@ -127,11 +155,7 @@ pub async fn start(
 
 /// The form. `error` is shown beside its field.
 pub fn panel(viewer: &Viewer, fields: &ScanFields, error: Option<&FieldError>) -> Markup {
-    let of = |field: &str| error.filter(|e| e.field == field).map(|e| e.text.as_str());
     let may = viewer.may(Role::Operator);
-    let only = (viewer.hosts.len() == 1).then(|| viewer.hosts[0].id.to_string());
-    let chosen = if fields.host.is_empty() { only.unwrap_or_default() } else { fields.host.clone() };
-    let options_open = error.is_some_and(|e| !matches!(e.field, "host" | "root"));
     html! {
         section.panel id="scan" aria-labelledby="scan-title" {
             div.panel-head { h2 id="scan-title" { "Scan a directory" } span.sub { "Reads names, sizes and content; changes nothing on the host." } }
@@ -139,30 +163,10 @@ pub fn panel(viewer: &Viewer, fields: &ScanFields, error: Option<&FieldError>) -
                 div.panel-body.form {
                     (viewer.csrf())
                     div.form-row {
-                        div.field {
-                            label for="scan-host" { "Host" }
-                            @if viewer.menu_is_whole() {
-                                select.select id="scan-host" name="host" required aria-invalid=[of("host").map(|_| "true")] aria-describedby=[of("host").map(|_| "host-error")] {
-                                    @if viewer.hosts.len() != 1 { option value="" { "Choose a host" } }
-                                    @for host in &viewer.hosts {
-                                        option value=(host.id) selected[host.id.to_string() == chosen] {
-                                            (host.name) @if viewer.link(host) == LinkState::Down { " (not linked)" }
-                                        }
-                                    }
-                                }
-                            } @else {
-                                @let name = chosen.parse().ok().and_then(|id| viewer.host(id)).map_or(chosen.as_str(), |h| h.name.as_str());
-                                input.input id="scan-host" name="host" value=(name) required placeholder="Its name" autocomplete="off" spellcheck="false"
-                                    aria-invalid=[of("host").map(|_| "true")] aria-describedby=[of("host").map(|_| "host-error")];
-                            }
-                            (field_error("host", of("host")))
-                        }
+                        (host_field(viewer, fields, error))
                         (directory_field(viewer, fields, error))
                     }
-                    details.options open[options_open] {
-                        summary { (icon("right")) "Options" }
-                        (options(fields, &of))
-                    }
+                    (more_fields(fields, error))
                 }
                 div.panel-foot {
                     @if may { button.btn.primary { (icon("play")) "Scan" } }
@@ -174,7 +178,48 @@ pub fn panel(viewer: &Viewer, fields: &ScanFields, error: Option<&FieldError>) -
     }
 }
 
-fn directory_field(viewer: &Viewer, fields: &ScanFields, error: Option<&FieldError>) -> Markup {
+/// The choice of a host.
+pub fn host_field(viewer: &Viewer, fields: &ScanFields, error: Option<&FieldError>) -> Markup {
+    let of = |field: &str| error.filter(|e| e.field == field).map(|e| e.text.as_str());
+    let only = (viewer.hosts.len() == 1).then(|| viewer.hosts[0].id.to_string());
+    let chosen = if fields.host.is_empty() { only.unwrap_or_default() } else { fields.host.clone() };
+    html! {
+        div.field {
+            label for="scan-host" { "Host" }
+            @if viewer.menu_is_whole() {
+                select.select id="scan-host" name="host" required aria-invalid=[of("host").map(|_| "true")] aria-describedby=[of("host").map(|_| "host-error")] {
+                    @if viewer.hosts.len() != 1 { option value="" { "Choose a host" } }
+                    @for host in &viewer.hosts {
+                        option value=(host.id) selected[host.id.to_string() == chosen] {
+                            (host.name) @if viewer.link(host) == LinkState::Down { " (not linked)" }
+                        }
+                    }
+                }
+            } @else {
+                @let name = chosen.parse().ok().and_then(|id| viewer.host(id)).map_or(chosen.as_str(), |h| h.name.as_str());
+                input.input id="scan-host" name="host" value=(name) required placeholder="Its name" autocomplete="off" spellcheck="false"
+                    aria-invalid=[of("host").map(|_| "true")] aria-describedby=[of("host").map(|_| "host-error")];
+            }
+            (field_error("host", of("host")))
+        }
+    }
+}
+
+/// How to scan, in folded parts that are open when something in them is wrong.
+pub fn more_fields(fields: &ScanFields, error: Option<&FieldError>) -> Markup {
+    const PARTS: [&str; 3] = ["algorithm", "hash_min_size", "hash_max_size"];
+    let of = |field: &str| error.filter(|e| e.field == field).map(|e| e.text.as_str());
+    html! {
+        details.options open[error.is_some_and(|e| PARTS.contains(&e.field))] {
+            summary { (icon("right")) "Options" }
+            (options(fields, &of))
+        }
+        (fields.limits.draw(&of))
+    }
+}
+
+/// The directory, with those that hosts grant as proposals.
+pub fn directory_field(viewer: &Viewer, fields: &ScanFields, error: Option<&FieldError>) -> Markup {
     let wrong = error.filter(|e| e.field == "root");
     html! {
         div.field.grow {
@@ -251,6 +296,7 @@ pub fn again_button(
                 @if options.snapshots { input type="hidden" name="snapshots" value="on"; }
                 @if options.hash_min_size > 0 { input type="hidden" name="hash_min_size" value=(options.hash_min_size); }
                 @if options.hash_max_size > 0 { input type="hidden" name="hash_max_size" value=(options.hash_max_size); }
+                (LimitFields::of(&options.limits).hidden())
             }
             button.btn.(class) aria-label={ "Scan again: " (root) } { (icon("restart")) "Scan again" }
         }
@@ -259,6 +305,8 @@ pub fn again_button(
 
 #[cfg(test)]
 mod tests {
+    use hostler_model::ScanLimits;
+
     use super::*;
 
     #[test]
@@ -267,12 +315,16 @@ mod tests {
             excludes: "node_modules/\r\n\r\n *.tmp ".into(),
             hash_min_size: "4K".into(),
             one_file_system: Some("on".into()),
+            limits: LimitFields::of(&ScanLimits { cpu_percent: 50, bytes_per_second: 1 << 20, idle: true }),
             ..ScanFields::prefilled(Some(HostId::new()), Some(&ByteStr::from(&b"/srv/caf\xe9"[..])))
         };
         let (root, options) = fields.parse().unwrap();
         assert_eq!(root.as_bytes(), b"/srv/caf\xe9");
         assert_eq!(options.excludes, ["node_modules/", "*.tmp"]);
         assert_eq!((options.hash_min_size, options.one_file_system, options.force), (4096, true, false));
+        assert_eq!(options.limits, ScanLimits { cpu_percent: 50, bytes_per_second: 1 << 20, idle: true });
+        let again = ScanFields::of(HostId::new(), &root, &options).parse().unwrap();
+        assert_eq!(again, (root, options));
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
-use hostler_model::{ChangeOp, EntryKind, HostId, Role, ScanId, ScanState, Timestamp, size};
+use hostler_model::{HostId, Role, ScanId, ScanState, Timestamp, size};
 use maud::{Markup, html};
 use serde::Deserialize;
 
+use super::compare::change_row;
 use super::scan_form;
 use crate::audit::scan_entry;
 use crate::auth::CsrfForm;
@@ -15,6 +16,7 @@ use crate::pages::errors::PageError;
 use crate::pages::live::{scan_panel, scans_panels};
 use crate::pages::query::place;
 use crate::pages::shell::{Nav, Page, Viewer, crumbs, files_tabs};
+use crate::scans::SetPausedError;
 use crate::state::AppState;
 use crate::store::{
     Change, MAX_SCAN_CHANGES, MAX_SCAN_ERRORS, Page as ListPage, PageRequest, Scan, ScanError, ScanFilter,
@@ -134,12 +136,16 @@ pub async fn show(State(state): State<AppState>, viewer: Viewer, Path(id): Path<
                 @if let (true, Some(text)) = (ended, took(&scan, viewer.now)) { " · took " (text) }
             }
             div.actions {
-                @if scan.state == ScanState::Completed { a.btn href=(place("/files", scan.host, &scan.root)) { (icon("files")) "Browse" } }
+                @if scan.state == ScanState::Completed {
+                    a.btn href={ "/files/compare?host=" (scan.host) "&root=" (scan.root.to_query()) "&until=" (scan.id) } { (icon("diff")) "Compare" }
+                    a.btn href=(place("/files", scan.host, &scan.root)) { (icon("files")) "Browse" }
+                }
+                a.btn href={ (place("/files/schedules/new", scan.host, &scan.root)) "&of=" (scan.id) } { (icon("clock")) "Schedule" }
                 @if ended { (scan_form::again_button(&viewer, scan.host, &scan.root, Some(&scan.options), "")) }
             }
         }
         @if !ended {
-            @let update = state.scans.live(id).unwrap_or_else(|| ScanUpdate { scan: scan.clone(), rate: None, current: None, cancelling: false });
+            @let update = state.scans.live(id).unwrap_or_else(|| ScanUpdate { scan: scan.clone(), rate: None, current: None, cancelling: false, paused: false });
             (scan_panel(&update, viewer.may(Role::Operator), viewer.principal.csrf.as_deref(), viewer.now))
         }
         @if let Some(error) = &scan.error {
@@ -210,47 +216,12 @@ fn changes_panel(scan: &Scan, page: &ListPage<Change>, viewer: &Viewer) -> Marku
             @else {
                 table.table.stack {
                     thead { tr { th scope="col" { "Path" } th.p2 scope="col" { "What" } th.num scope="col" { "Before" } th.num scope="col" { "After" } } }
-                    tbody { @for change in &page.items { (change_row(scan, change)) } }
+                    tbody { @for change in &page.items { (change_row(scan.host, &scan.root, change)) } }
                 }
                 (pager.draw())
             }
         }
     }
-}
-
-fn change_row(scan: &Scan, change: &Change) -> Markup {
-    let (class, mark, word) = match change.op {
-        ChangeOp::Created => ("add", "+", "Created"),
-        ChangeOp::Modified => ("mod", "~", "Modified"),
-        ChangeOp::Metadata => ("mov", "≈", "Owner, mode or links"),
-        ChangeOp::Deleted => ("del", "−", "Deleted"),
-    };
-    let page = if change.kind == EntryKind::Dir { "/files" } else { "/files/entry" };
-    html! {
-        tr {
-            td.full { span.file-name {
-                span.op.(class) title=(word) { (mark) span.sr { (word) } }
-                @if change.op == ChangeOp::Deleted { (path(&change.path)) }
-                @else { a href=(place(page, scan.host, &join(&scan.root, &change.path))) { (path(&change.path)) } }
-            } }
-            td.p2.off.muted { (word) @if change.kind != EntryKind::File { " · " (kind_word(change.kind)) } }
-            td.num.nowrap.muted data-l="before" { @match change.size_before { Some(was) => (bytes(was)), None => "—" } }
-            td.num.nowrap.end data-l="after" { @match change.size_after { Some(is) => (bytes(is)), None => span.muted { "—" } } }
-        }
-    }
-}
-
-/// An absolute path from a root and a path below it.
-fn join(root: &hostler_model::ByteStr, below: &hostler_model::ByteStr) -> hostler_model::ByteStr {
-    if below.is_empty() {
-        return root.clone();
-    }
-    let mut whole = root.as_bytes().to_vec();
-    if whole.last() != Some(&b'/') {
-        whole.push(b'/');
-    }
-    whole.extend_from_slice(below.as_bytes());
-    whole.into()
 }
 
 fn errors_panel(scan: &Scan, page: &ListPage<ScanError>, viewer: &Viewer) -> Markup {
@@ -294,6 +265,7 @@ fn options_panel(scan: &Scan) -> Markup {
                 dt { "Hash everything again" } dd { (yes(options.force)) }
                 dt { "Stay on one filesystem" } dd { (yes(options.one_file_system)) }
                 dt { "Enter snapshots" } dd { (yes(options.snapshots)) }
+                dt { "Limits" } dd { (super::limits::words(&options.limits)) }
                 dt { "Leave out" } dd { @if options.excludes.is_empty() { span.muted { "nothing" } } @for each in &options.excludes { code { (each) } " " } }
                 dt { "Id" } dd { code.xs { (scan.id) } (copy_button(&scan.id.to_string())) }
             }
@@ -306,6 +278,45 @@ fn options_panel(scan: &Scan) -> Markup {
 #[serde(default)]
 pub struct NoFields {}
 
+/// `POST /files/scans/{id}/pause`.
+pub async fn pause(
+    state: State<AppState>,
+    viewer: Viewer,
+    id: Path<String>,
+    form: CsrfForm<NoFields>,
+) -> Result<Response, PageError> {
+    set_paused(state, viewer, id, form, true).await
+}
+
+/// `POST /files/scans/{id}/resume`.
+pub async fn resume(
+    state: State<AppState>,
+    viewer: Viewer,
+    id: Path<String>,
+    form: CsrfForm<NoFields>,
+) -> Result<Response, PageError> {
+    set_paused(state, viewer, id, form, false).await
+}
+
+async fn set_paused(
+    State(state): State<AppState>,
+    viewer: Viewer,
+    Path(id): Path<String>,
+    CsrfForm(_): CsrfForm<NoFields>,
+    paused: bool,
+) -> Result<Response, PageError> {
+    viewer.require(Role::Operator)?;
+    let id: ScanId = id.parse().map_err(|_| PageError::NotFound("scan"))?;
+    let scan = match state.scans.set_paused(id, paused).await {
+        Ok(scan) => scan,
+        // Its page says how it ended.
+        Err(SetPausedError::Ended(_) | SetPausedError::Ending) => state.scans.scan(id).await?,
+        Err(SetPausedError::Store(error)) => return Err(error.into()),
+        Err(error) => return Err(PageError::Bad(error.to_string())),
+    };
+    Ok((scan_entry(&scan), Redirect::to(&format!("/files/scans/{id}"))).into_response())
+}
+
 /// `POST /files/scans/{id}/cancel`.
 pub async fn cancel(
     State(state): State<AppState>,
@@ -317,18 +328,4 @@ pub async fn cancel(
     let id: ScanId = id.parse().map_err(|_| PageError::NotFound("scan"))?;
     let scan = state.scans.cancel(id).await?;
     Ok((scan_entry(&scan), Redirect::to(&format!("/files/scans/{id}"))).into_response())
-}
-
-#[cfg(test)]
-mod tests {
-    use hostler_model::ByteStr;
-
-    use super::*;
-
-    #[test]
-    fn joins_below_the_root_of_the_filesystem_too() {
-        for (root, below, whole) in [("/", "etc", "/etc"), ("/srv", "a/b", "/srv/a/b"), ("/srv", "", "/srv")] {
-            assert_eq!(join(&ByteStr::from(root), &ByteStr::from(below)), ByteStr::from(whole));
-        }
-    }
 }

@@ -30,12 +30,13 @@ pub async fn page(State(state): State<AppState>, viewer: Viewer) -> Result<Marku
     } else {
         None
     };
+    let several_roots = found.is_some() && state.store.roots(query.host).await?.len() > 1;
     let main = html! {
         div.page-head { h1 { "Files" } }
         (files_tabs("Search"))
         (form(&viewer, &errors))
         @match &found {
-            Some(page) => section.panel aria-label="Results" { (results(page, &query, &viewer)) },
+            Some(page) => section.panel aria-label="Results" { (results(page, &query, several_roots, &viewer)) },
             None if !errors.is_empty() => (notice("bad", "warn", html! { "Nothing was searched: correct the marked fields first." })),
             None => section.panel {
                 (empty("search", "Search all indexed files", "Give at least one of the fields above. With * or ? in it, the whole name must match.", Some("hostler files find --name '*.iso' --min-size 1GiB")))
@@ -79,13 +80,11 @@ pub fn read(query: &Query, now: Timestamp) -> (FindQuery, Errors) {
     if min_size.zip(max_size).is_some_and(|(least, most)| least > most) {
         errors.insert("max_size", "This is less than the smallest size.".into());
     }
-    let ext = query.text("ext").unwrap_or_default();
-    let extensions = ext.split([',', ' ']).map(|e| e.trim_start_matches('.')).filter(|e| !e.is_empty());
     let found = FindQuery {
         host,
         below,
         name: query.get("name").cloned(),
-        extensions: extensions.map(str::to_string).collect(),
+        extensions: extensions(query),
         kinds: kinds(query),
         min_size,
         max_size,
@@ -101,6 +100,13 @@ pub fn read(query: &Query, now: Timestamp) -> (FindQuery, Errors) {
         descending: query.text("order").as_deref() == Some("desc"),
     };
     (found, errors)
+}
+
+/// The extensions of the field `ext`, between commas or spaces, with or without a dot; at most 32.
+pub fn extensions(query: &Query) -> Vec<String> {
+    let text = query.text("ext").unwrap_or_default();
+    let words = text.split([',', ' ']).map(|e| e.trim_start_matches('.')).filter(|e| !e.is_empty());
+    words.take(32).map(str::to_string).collect()
 }
 
 fn kinds(query: &Query) -> Vec<EntryKind> {
@@ -174,7 +180,7 @@ fn byte_field(query: &Query, key: &str, label: &str, hint: &str) -> Markup {
     }
 }
 
-fn results(page: &ListPage<IndexedEntry>, query: &FindQuery, viewer: &Viewer) -> Markup {
+fn results(page: &ListPage<IndexedEntry>, query: &FindQuery, several_roots: bool, viewer: &Viewer) -> Markup {
     let key = match query.sort {
         SortKey::Size => "size",
         SortKey::Changed => "changed",
@@ -197,6 +203,7 @@ fn results(page: &ListPage<IndexedEntry>, query: &FindQuery, viewer: &Viewer) ->
                 thead { tr {
                     (sorting.head("name", "Name", "")) th scope="col" { "Directory" } (sorting.head("size", "Size", "num"))
                     (sorting.head("changed", "Changed", "p2")) th.p3 scope="col" { "Owner" } th scope="col" { "Host" }
+                    @if several_roots { th.p3 scope="col" { "Index" } }
                 } }
                 tbody {
                     @for entry in &page.items {
@@ -208,6 +215,7 @@ fn results(page: &ListPage<IndexedEntry>, query: &FindQuery, viewer: &Viewer) ->
                             td.p2.off.nowrap { (ago(entry.mtime, viewer.now)) }
                             td.p3.off.muted { bdi { (entry.owner) } ":" bdi { (entry.group) } }
                             td { a href={ "/hosts/" (entry.host) } { bdi { (entry.host_name) } } }
+                            @if several_roots { td.p3.off { a.muted href=(place("/files", entry.host, &entry.root)) { (path(&entry.root)) } } }
                         }
                     }
                 }

@@ -6,6 +6,7 @@ pub mod gateway;
 pub mod keys;
 pub mod sessions;
 pub mod users;
+pub mod webhooks;
 
 use axum::response::Redirect;
 use maud::{Markup, html};
@@ -13,11 +14,12 @@ use maud::{Markup, html};
 use super::shell::{Nav, Page, Viewer};
 
 /// The parts of the settings: address, name.
-const TABS: [(&str, &str); 6] = [
+const TABS: [(&str, &str); 7] = [
     ("/settings/account", "My account"),
     ("/settings/users", "Users"),
     ("/settings/sessions", "Sessions"),
     ("/settings/keys", "API keys"),
+    ("/settings/webhooks", "Webhooks"),
     ("/settings/audit", "Audit log"),
     ("/settings/gateway", "Gateway"),
 ];

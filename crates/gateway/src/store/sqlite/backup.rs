@@ -32,7 +32,7 @@ pub fn copy_out(db: &Connection, dir: &Path, path: &Path) -> Result<()> {
     copy_all(db, &mut copy)?;
     // One file that needs no log beside it.
     copy.pragma_update(None, "journal_mode", "delete")?;
-    copy.execute_batch("DELETE FROM sessions; DELETE FROM sign_in_links; DELETE FROM staged;")?;
+    copy.execute_batch("DELETE FROM sessions; DELETE FROM sign_in_links;")?;
     for name in BESIDE {
         if let Some(content) = read_beside(&dir.join(name))? {
             copy.execute("INSERT INTO files_beside VALUES (?, ?)", (name, content))?;

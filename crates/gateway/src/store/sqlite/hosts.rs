@@ -3,7 +3,7 @@
 use hostler_model::{HostId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 
-use super::rows;
+use super::{index, rows};
 use crate::store::{Host, HostProof, LinkAdmission, Result, StoreError};
 
 /// Rows of one table that one write of a removal deletes.
@@ -109,7 +109,7 @@ pub fn continue_removal(db: &Connection, number: i64) -> Result<bool> {
     if removed != Some(true) {
         return Ok(true);
     }
-    if !remove_index(db, number)? {
+    if !index::remove_some(db, number, REMOVED_AT_ONCE)? {
         return Ok(false);
     }
     const OF_SCANS: &str = "SELECT id FROM scans WHERE host_id = (SELECT id FROM hosts WHERE number = ?1)";
@@ -129,30 +129,9 @@ pub fn continue_removal(db: &Connection, number: i64) -> Result<bool> {
             return Ok(false);
         }
     }
-    // What is left is few: owners, roots, scans, staged batches and the journal's position go with the host.
+    // What is left is few: owners, roots, scans and the journal's position go with the host.
     db.prepare_cached("DELETE FROM hosts WHERE number = ?")?.execute([number])?;
     Ok(true)
-}
-
-/// Removes directories with their files, as many as one write may; true when none is left.
-fn remove_index(db: &Connection, number: i64) -> Result<bool> {
-    let mut next = db.prepare_cached(
-        "SELECT dirs.id FROM hosts JOIN roots ON roots.host_id = hosts.id JOIN dirs ON dirs.root_id = roots.id
-         WHERE hosts.number = ? LIMIT 1",
-    )?;
-    let mut files = db.prepare_cached(
-        "DELETE FROM files WHERE dir_id = ?1 AND name IN (SELECT name FROM files WHERE dir_id = ?1 LIMIT ?2)",
-    )?;
-    let mut dir = db.prepare_cached("DELETE FROM dirs WHERE id = ?")?;
-    let mut left = REMOVED_AT_ONCE;
-    while left > 0 {
-        let Some(id) = next.query_row([number], |row| row.get::<_, i64>(0)).optional()? else { return Ok(true) };
-        left -= files.execute((id, left))? as i64;
-        if left > 0 {
-            left -= dir.execute([id])? as i64;
-        }
-    }
-    Ok(false)
 }
 
 pub fn unknown(id: HostId) -> StoreError {

@@ -1,38 +1,48 @@
 //! The embedded store: one SQLite file, one writer.
 
 mod activity;
-mod apply;
 mod audit;
 mod backup;
 mod browse;
+mod changes;
 mod cursor;
 mod duplicates;
+mod entries;
 mod find;
+mod growth;
 mod hosts;
 mod hosts_page;
 mod identity;
+mod index;
 mod join;
 mod names;
 mod pool;
 mod rows;
 mod scans;
+mod schedules;
 mod schema;
+mod staging;
+mod top;
 mod users;
+mod webhooks;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use hostler_model::{
-    ApiKeyId, ByteStr, HostId, IndexOp, JoinTokenId, Role, ScanCounters, ScanId, ScanState, SessionId, Timestamp,
-    UserId,
+    ApiKeyId, ByteStr, DeliveryId, HostId, IndexOp, JoinTokenId, Role, ScanCounters, ScanId, ScanState, ScheduleId,
+    SessionId, Timestamp, UserId, WebhookId,
 };
 
 use super::{
-    ActivityEvent, ActivityFilter, ApiKey, AppendedEvents, AuditEntry, AuditFilter, Change, DuplicateGroup,
-    DuplicateQuery, DuplicateTotals, FindQuery, Host, HostCounts, HostEventRecord, HostProof, HostQuery, HostRow,
-    IndexCommit, IndexedEntry, JoinOutcome, JoinTokenRecord, LinkAdmission, LinkedNow, Listing, NewEvent, Page,
-    PageRequest, Removal, Result, Root, Scan, ScanError, ScanFilter, Session, SortKey, Store, StoreError, User,
+    ActivityEvent, ActivityFilter, ApiKey, AppendedEvents, AuditEntry, AuditFilter, Change, CompareQuery, Comparison,
+    Delivery, DuplicateFiles, DuplicateGroup, DuplicateQuery, DuplicateTotals, FindQuery, Growth, GrowthQuery,
+    Happened, Host, HostCounts, HostEventRecord, HostProof, HostQuery, HostRow, IndexCommit, IndexedEntry, JoinOutcome,
+    JoinTokenRecord, LinkAdmission, LinkedNow, Listing, NewEvent, Page, PageRequest, Removal, Result, Root, Scan,
+    ScanError, ScanFilter, Schedule, ScheduleFilter, ScheduleState, Session, SortKey, StepScope, Store, StoreError,
+    Tried, User, Webhook,
 };
 use crate::clock;
 
@@ -40,7 +50,14 @@ use crate::clock;
 pub struct SqliteStore {
     pool: Arc<pool::Pool>,
     dir: PathBuf,
+    staging: staging::Staging,
+    indexer: index::Indexer,
+    selections: Arc<duplicates::Selections>,
+    comparisons: Arc<changes::Comparisons>,
 }
+
+/// How long a question about duplicates waits for the background work on what was committed just before.
+const SETTLING: Duration = Duration::from_secs(5);
 
 impl SqliteStore {
     /// Opens `hostler.db` in `dir`, or makes it, ends the scans that an earlier run left running and takes up the removals
@@ -53,13 +70,46 @@ impl SqliteStore {
             scans::end_interrupted(db, at)
         })
         .await?;
-        take_up_removals(&pool).await?;
-        Ok(Self { pool, dir: dir.to_owned() })
+        let selections = Arc::<duplicates::Selections>::default();
+        let store = Self {
+            indexer: index::Indexer::start(pool.clone(), selections.clone()),
+            staging: staging::Staging::open(dir)?,
+            comparisons: Arc::default(),
+            dir: dir.to_owned(),
+            selections,
+            pool,
+        };
+        store.take_up_removals().await?;
+        Ok(store)
     }
 
     /// Finishes the writes that wait and closes the file. Later calls fail with `Closed`.
     pub fn close(&self) {
         self.pool.close();
+    }
+
+    /// Removes what is left of a host. A task of its own: a caller that goes away does not stop it.
+    fn remove(&self, host: i64) -> Removal {
+        let (pool, wake) = (self.pool.clone(), self.indexer.waker());
+        tokio::spawn(async move {
+            while !pool.write(move |db| hosts::continue_removal(db, host)).await? {}
+            wake.wake();
+            Ok(())
+        })
+    }
+
+    async fn take_up_removals(&self) -> Result<()> {
+        for host in self.pool.read(hosts::unfinished_removals).await? {
+            self.remove(host);
+        }
+        Ok(())
+    }
+
+    /// Drops a scan's staged differences, off the threads that answer.
+    async fn unstage(&self, id: ScanId) {
+        let staging = self.staging.clone();
+        // A panic there was reported when it happened; the next start drops the file.
+        let _ = tokio::task::spawn_blocking(move || staging.remove(id)).await;
     }
 }
 
@@ -69,21 +119,6 @@ fn unless_full(noted: Result<()>) -> Result<()> {
         Err(StoreError::Full) => Ok(()),
         other => other,
     }
-}
-
-/// Removes what is left of a host. A task of its own: a caller that goes away does not stop it.
-fn remove(pool: Arc<pool::Pool>, host: i64) -> Removal {
-    tokio::spawn(async move {
-        while !pool.write(move |db| hosts::continue_removal(db, host)).await? {}
-        Ok(())
-    })
-}
-
-async fn take_up_removals(pool: &Arc<pool::Pool>) -> Result<()> {
-    for host in pool.read(hosts::unfinished_removals).await? {
-        remove(pool.clone(), host);
-    }
-    Ok(())
 }
 
 #[async_trait]
@@ -112,7 +147,7 @@ impl Store for SqliteStore {
     }
     async fn remove_host(&self, id: HostId) -> Result<Removal> {
         let number = self.pool.write(move |db| hosts::begin_removal(db, id)).await?;
-        Ok(remove(self.pool.clone(), number))
+        Ok(self.remove(number))
     }
 
     async fn create_join_token(&self, token: JoinTokenRecord, secret_hash: [u8; 32]) -> Result<()> {
@@ -156,7 +191,9 @@ impl Store for SqliteStore {
         counters: ScanCounters,
         at: Timestamp,
     ) -> Result<()> {
-        self.pool.write(move |db| scans::ended(db, id, state, error.as_deref(), &counters, at)).await
+        self.pool.write(move |db| scans::ended(db, id, state, error.as_deref(), &counters, at)).await?;
+        self.unstage(id).await;
+        Ok(())
     }
     async fn add_scan_errors(&self, id: ScanId, errors: Vec<ScanError>) -> Result<()> {
         self.pool.write(move |db| scans::add_errors(db, id, &errors)).await
@@ -168,11 +205,24 @@ impl Store for SqliteStore {
         self.pool.read(move |db| scans::changes(db, id, &page)).await
     }
 
+    async fn compare(&self, query: CompareQuery, page: PageRequest) -> Result<Comparison> {
+        let known = self.comparisons.clone();
+        self.pool.read(move |db| changes::compare(db, &known, &query, &page)).await
+    }
+    async fn growth(&self, query: GrowthQuery) -> Result<Growth> {
+        self.pool.read(move |db| growth::growth(db, &query)).await
+    }
+
     async fn stage(&self, id: ScanId, ops: Vec<IndexOp>) -> Result<()> {
-        self.pool.write(move |db| apply::stage(db, id, &ops)).await
+        let staging = self.staging.clone();
+        tokio::task::spawn_blocking(move || staging.append(id, &ops)).await.map_err(|_| StoreError::Closed)?
     }
     async fn commit_index(&self, commit: IndexCommit) -> Result<()> {
-        self.pool.write(move |db| apply::commit(db, &commit)).await
+        let (staging, scan) = (self.staging.clone(), commit.scan);
+        self.pool.write(move |db| index::commit(db, &commit, staging.read(scan)?)).await?;
+        self.unstage(scan).await;
+        self.indexer.wake();
+        Ok(())
     }
     async fn generation(&self, host: HostId, root: &ByteStr) -> Result<u64> {
         let root = root.clone();
@@ -200,10 +250,19 @@ impl Store for SqliteStore {
         self.pool.read(move |db| find::find(db, &query, &page)).await
     }
     async fn duplicates(&self, query: DuplicateQuery, page: PageRequest) -> Result<Page<DuplicateGroup>> {
-        self.pool.read(move |db| duplicates::groups(db, &query, &page)).await
+        self.indexer.settled(SETTLING).await;
+        let selections = self.selections.clone();
+        self.pool.read(move |db| duplicates::groups(db, &selections, &query, &page)).await
     }
     async fn duplicate_totals(&self, query: DuplicateQuery) -> Result<DuplicateTotals> {
-        self.pool.read(move |db| duplicates::totals(db, &query)).await
+        self.indexer.settled(SETTLING).await;
+        let selections = self.selections.clone();
+        self.pool.read(move |db| duplicates::totals(db, &selections, &query)).await
+    }
+    async fn duplicate_files(&self, query: DuplicateQuery, page: PageRequest) -> Result<Page<DuplicateFiles>> {
+        self.indexer.settled(SETTLING).await;
+        let selections = self.selections.clone();
+        self.pool.read(move |db| duplicates::files(db, &selections, &query, &page)).await
     }
 
     async fn create_user(&self, user: User, password_hash: String) -> Result<()> {
@@ -315,6 +374,71 @@ impl Store for SqliteStore {
             .await
             .map_err(|_| StoreError::Closed)??;
         self.pool.write_alone(move |live| backup::copy_in(live, &dir, &backup, at)).await?;
-        take_up_removals(&self.pool).await
+        self.staging.clear();
+        self.comparisons.forget();
+        self.indexer.wake();
+        self.take_up_removals().await
+    }
+
+    async fn create_schedule(&self, schedule: Schedule) -> Result<()> {
+        self.pool.write(move |db| schedules::create(db, &schedule)).await
+    }
+    async fn schedule(&self, id: ScheduleId) -> Result<Schedule> {
+        self.pool.read(move |db| schedules::one(db, id)).await
+    }
+    async fn schedules(&self, filter: ScheduleFilter, page: PageRequest) -> Result<Page<Schedule>> {
+        self.pool.read(move |db| schedules::list(db, &filter, &page)).await
+    }
+    async fn change_schedule(&self, schedule: Schedule) -> Result<()> {
+        self.pool.write(move |db| schedules::change(db, &schedule)).await
+    }
+    async fn delete_schedule(&self, id: ScheduleId) -> Result<()> {
+        self.pool.write(move |db| schedules::delete(db, id)).await
+    }
+    async fn schedules_to_step(&self, now: Timestamp, scope: StepScope) -> Result<Vec<Schedule>> {
+        self.pool.read(move |db| schedules::to_step(db, now, scope)).await
+    }
+    async fn schedule_stepped(
+        &self,
+        id: ScheduleId,
+        revision: u64,
+        state: ScheduleState,
+        missed: Option<String>,
+    ) -> Result<bool> {
+        self.pool.write(move |db| schedules::stepped(db, id, revision, &state, missed.as_deref())).await
+    }
+
+    async fn create_webhook(&self, webhook: Webhook) -> Result<()> {
+        self.pool.write(move |db| webhooks::create(db, &webhook)).await
+    }
+    async fn webhooks(&self) -> Result<Vec<Webhook>> {
+        self.pool.read(webhooks::all).await
+    }
+    async fn webhook(&self, id: WebhookId) -> Result<Webhook> {
+        self.pool.read(move |db| webhooks::one(db, id)).await
+    }
+    async fn change_webhook(&self, webhook: Webhook) -> Result<()> {
+        self.pool.write(move |db| webhooks::change(db, &webhook)).await
+    }
+    async fn delete_webhook(&self, id: WebhookId) -> Result<()> {
+        self.pool.write(move |db| webhooks::delete(db, id)).await
+    }
+    async fn happened(&self) -> Result<Vec<Happened>> {
+        self.pool.read(webhooks::happened).await
+    }
+    async fn enqueue_deliveries(&self, happened: Option<i64>, deliveries: Vec<Delivery>) -> Result<()> {
+        self.pool.write(move |db| webhooks::enqueue(db, happened, &deliveries)).await
+    }
+    async fn next_delivery(&self, webhook: WebhookId) -> Result<Option<Delivery>> {
+        self.pool.read(move |db| webhooks::next(db, webhook)).await
+    }
+    async fn delivery_tried(&self, tried: Tried) -> Result<()> {
+        self.pool.write(move |db| webhooks::tried(db, &tried)).await
+    }
+    async fn deliveries(&self, webhook: WebhookId, page: PageRequest) -> Result<Page<Delivery>> {
+        self.pool.read(move |db| webhooks::deliveries(db, webhook, &page)).await
+    }
+    async fn redeliver(&self, webhook: WebhookId, id: DeliveryId, at: Timestamp) -> Result<Delivery> {
+        self.pool.write(move |db| webhooks::redeliver(db, webhook, id, at)).await
     }
 }

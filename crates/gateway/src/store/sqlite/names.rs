@@ -2,7 +2,7 @@
 
 /// True when `name` holds `pattern`, or matches it as a whole when it has `*` (any bytes) or `?` (one character) in it.
 pub fn matches(name: &[u8], pattern: &[u8]) -> bool {
-    if pattern.iter().any(|b| matches!(b, b'*' | b'?')) {
+    if is_pattern(pattern) {
         return glob(name, pattern);
     }
     let Some((first, rest)) = pattern.split_first() else { return true };
@@ -12,6 +12,11 @@ pub fn matches(name: &[u8], pattern: &[u8]) -> bool {
             name[at].eq_ignore_ascii_case(first) && name[at + 1..at + pattern.len()].eq_ignore_ascii_case(rest)
         })
     })
+}
+
+/// True when the whole name has to match, as there are wildcards.
+pub fn is_pattern(pattern: &[u8]) -> bool {
+    pattern.iter().any(|b| matches!(b, b'*' | b'?'))
 }
 
 /// True when `name` ends in a dot and `extension`, with something before the dot.

@@ -94,6 +94,8 @@ impl Pool {
             })
         });
         writer.send(Job::Shared(job)).await.map_err(|_| StoreError::Closed)?;
+        // The writer ends when the last of these is gone: who waits for an answer must not keep it.
+        drop(writer);
         answer.await.map_err(|_| StoreError::Closed)?
     }
 
@@ -108,6 +110,7 @@ impl Pool {
         // The caller may have given up; what was done stands all the same.
         let job = Box::new(move |db: &mut Connection| drop(reply.send(job(db))));
         writer.send(Job::Alone(job)).await.map_err(|_| StoreError::Closed)?;
+        drop(writer);
         answer.await.map_err(|_| StoreError::Closed)?
     }
 

@@ -1,10 +1,10 @@
 //! Scans, their errors and their changes.
 
-use hostler_model::{ByteStr, ChangeOp, EntryKind, HostId, ScanCounters, ScanId, ScanState, Timestamp};
+use hostler_model::{ByteStr, HostId, ScanCounters, ScanId, ScanState, Timestamp};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
-use super::{cursor, rows};
+use super::{changes, cursor, rows};
 use crate::store::{Change, MAX_SCAN_ERRORS, Page, PageRequest, Result, Scan, ScanError, ScanFilter, StoreError};
 
 /// Scans of a root whose errors and changes are kept.
@@ -20,7 +20,6 @@ pub fn end_interrupted(db: &Connection, at: Timestamp) -> Result<()> {
          WHERE state IN ('running', 'queued')",
         [at.micros()],
     )?;
-    db.execute("DELETE FROM staged", [])?;
     Ok(())
 }
 
@@ -99,7 +98,6 @@ pub fn ended(
         "UPDATE scans SET state = ?, error = ?, counters = ?, ended_at = ? WHERE id = ? AND state IN ('queued', 'running')",
     )?
     .execute((state.word(), error, counters_json(counters)?, at.micros(), id.to_string()))?;
-    db.prepare_cached("DELETE FROM staged WHERE scan_id = ?")?.execute([id.to_string()])?;
     Ok(())
 }
 
@@ -156,14 +154,7 @@ pub fn changes(db: &Connection, id: ScanId, page: &PageRequest) -> Result<Page<C
         db.prepare_cached("SELECT * FROM scan_changes WHERE scan_id = ? AND seq > ? ORDER BY seq LIMIT ?")?;
     let found = query
         .query_map((id.to_string(), rows::seq_after(page)?, page.limit + 1), |row| {
-            let change = Change {
-                op: rows::coded(row, "op", ChangeOp::from_code)?,
-                kind: rows::coded(row, "kind", EntryKind::from_code)?,
-                path: rows::path(row, "path")?,
-                size_before: row.get::<_, Option<i64>>("size_before")?.map(|n| n as u64),
-                size_after: row.get::<_, Option<i64>>("size_after")?.map(|n| n as u64),
-            };
-            Ok((row.get("seq")?, change))
+            Ok((row.get("seq")?, changes::from_row(row)?))
         })?
         .collect::<rusqlite::Result<_>>()?;
     Ok(rows::page_by_seq(found, page))

@@ -1,20 +1,26 @@
 //! `hostler files`.
 
+mod changes;
+mod dups;
+mod growth;
+
 use anyhow::Result;
 use hostler_model::{ByteStr, EntryKind, size};
 use serde_json::value::RawValue;
 
 use super::paths;
-use crate::args::{Dups, Files, Find, Ls, Stat};
+use crate::args::{Files, Find, Ls, Stat};
 use crate::client::{Client, Query};
 use crate::output;
-use crate::views::{DuplicateGroup, Entry, Totals};
+use crate::views::Entry;
 
 pub async fn run(args: Files) -> Result<()> {
     match args {
         Files::Find(args) => find(args).await,
         Files::Ls(args) => ls(args).await,
-        Files::Dups(args) => dups(args).await,
+        Files::Dups(args) => dups::run(args).await,
+        Files::Changes(args) => changes::run(args).await,
+        Files::Growth(args) => growth::run(args).await,
         Files::Stat(args) => stat(args).await,
     }
 }
@@ -107,42 +113,6 @@ async fn ls(args: Ls) -> Result<()> {
         ]
     });
     output::table(&[">SIZE", ">FILES", "CHANGED", "MODE", "OWNER", "NAME"], rows)
-}
-
-async fn dups(args: Dups) -> Result<()> {
-    let mut query = Query::default();
-    if let Some(root) = &args.root {
-        query.push("below", paths::absolute(root)?);
-    }
-    query.maybe("host", args.host.as_ref()).maybe("min_size", args.min_size.as_ref());
-    let client = Client::new(&args.connection)?;
-    let items = client.list("/duplicates", &query, args.limit.limit).await?;
-    if args.connection.json {
-        return output::json_array(&items);
-    }
-    let rows = output::parse::<DuplicateGroup>(&items)?.into_iter().map(|g| {
-        vec![
-            size::human(g.reclaimable),
-            g.copies.to_string(),
-            g.names.to_string(),
-            size::human(g.size),
-            format!("{}:{}", g.algo, g.hash),
-        ]
-    });
-    output::table(&[">COULD FREE", ">COPIES", ">NAMES", ">SIZE EACH", "CONTENT"], rows)?;
-    #[derive(serde::Deserialize)]
-    struct WithTotals {
-        totals: Totals,
-    }
-    query.push("limit", "1");
-    let WithTotals { totals } = client.get("/duplicates", &query).await?;
-    eprintln!(
-        "{} groups, {} extra copies, {} could be freed. `hostler files find --hash HEX` lists a group.",
-        size::grouped(totals.groups),
-        size::grouped(totals.extra_copies),
-        size::human(totals.reclaimable)
-    );
-    Ok(())
 }
 
 async fn stat(args: Stat) -> Result<()> {
