@@ -90,11 +90,6 @@ pub fn run_seconds(pid: u32) -> Result<f64> {
     Ok(nanoseconds as f64 / 1e9)
 }
 
-/// User and system time in seconds of this process's children that have ended (fields 16 and 17).
-pub fn children_cpu_seconds() -> Result<f64> {
-    ticks(&std::fs::read_to_string("/proc/self/stat")?, 2).context("/proc/self/stat has another form")
-}
-
 /// Two fields of proc_pid_stat(5), from the 14th on, in the kernel's user-visible ticks: 100 a second on every
 /// architecture that Linux's `USER_HZ` has in use.
 fn ticks(stat: &str, offset: usize) -> Option<f64> {

@@ -65,6 +65,9 @@ impl TryFrom<&v1::Entry> for Entry {
     }
 }
 
+/// Largest number a host may count to: sums of a few of them stay numbers.
+const MAX_COUNT: u64 = 1 << 60;
+
 macro_rules! counters {
     ($($field:ident)*) => {
         impl From<ScanCounters> for v1::ScanCounters {
@@ -74,7 +77,7 @@ macro_rules! counters {
         }
         impl From<&v1::ScanCounters> for ScanCounters {
             fn from(c: &v1::ScanCounters) -> Self {
-                Self { $($field: c.$field,)* ..Default::default() }
+                Self { $($field: c.$field.min(MAX_COUNT),)* ..Default::default() }
             }
         }
     };

@@ -180,6 +180,10 @@ impl Parts {
             let scan = self.gateway().start_scan(tree, [""; 0]);
             report.scans += 1;
             let ended = self.ended(&scan);
+            if ended["state"] != "completed" {
+                println!("{}: {}", ended["state"], ended["error"]);
+                std::thread::sleep(Duration::from_millis(200));
+            }
             (ended["state"] == "completed").then_some(ended)
         });
         ensure!(state["counters"]["errors"] == 0, "the scan met errors: {state}");

@@ -20,7 +20,7 @@ const IDLE: Duration = Duration::from_secs(60);
 /// Measures one fleet.
 pub fn measure(built: &Binaries, work: &Path, agents: usize, table: &mut Table) -> Result<()> {
     let data = work.join("fleet");
-    super::files::remove(&data)?;
+    super::trees::remove(&data)?;
     let gateway = Gateway::start(&built.hostler, &data, &["gateway", "--listen", "127.0.0.1:0"])?;
     let key = gateway.client(&["api-keys", "create", "fleet", "--role", "admin", "--json"])?;
     let key = field(&key, "key").context("no key was printed")?;
@@ -59,7 +59,7 @@ pub fn measure(built: &Binaries, work: &Path, agents: usize, table: &mut Table) 
     ensure!(listed == agents, "{listed} of {agents} hosts are known after the restart");
     drop(fleet);
     gateway.stop()?;
-    super::files::remove(&data)
+    super::trees::remove(&data)
 }
 
 /// The simulated agents as a process; killed when dropped.

@@ -1,6 +1,5 @@
 //! A gateway as a process, and small HTTP to it.
 
-use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -21,16 +20,6 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// `hostler up` with a policy that grants one directory; returns when its agent is linked.
-    pub fn up(binary: &Path, data: &Path, granted: &Path) -> Result<Self> {
-        let agent = data.join("agent");
-        fs::create_dir_all(&agent)?;
-        fs::write(agent.join("agent.toml"), format!("[files]\nroots = [{:?}]\n", granted.display().to_string()))?;
-        let gateway = Self::start(binary, data, &["up", "--listen", "127.0.0.1:0"])?;
-        gateway.wait_linked()?;
-        Ok(gateway)
-    }
-
     /// Starts `up` or `gateway`; returns when it listens on loopback.
     pub fn start(binary: &Path, data: &Path, arguments: &[&str]) -> Result<Self> {
         let mut child = Command::new(binary)
@@ -106,11 +95,6 @@ pub fn field(json: &str, name: &str) -> Option<String> {
     let (_, rest) = json.split_once(&format!("\"{name}\""))?;
     let rest = rest.trim_start().strip_prefix(':')?.trim_start().strip_prefix('"')?;
     rest.split('"').next().map(str::to_owned)
-}
-
-/// One request with an API key on a connection of its own; status and body.
-pub fn get(address: &str, key: &str, target: &str) -> Result<(u16, String)> {
-    get_as(address, &format!("X-API-Key: {key}"), target)
 }
 
 /// Uses a sign-in link up; the header that goes with the requests of its session.

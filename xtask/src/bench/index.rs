@@ -10,9 +10,9 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::Binaries;
 use super::agent::{Agent, join};
-use super::files::{self, bytes_below_named, remove};
 use super::gateway::{Gateway, cookie, field, get_as};
 use super::table::{Table, mib};
+use super::trees::{self, bytes_below_named, remove};
 use crate::process;
 
 /// Files in a directory of the trees.
@@ -52,9 +52,9 @@ pub fn measure(built: &Binaries, work: &Path, runs: usize, table: &mut Table) ->
         rescan: "a million files: rescan with nothing changed, gateway's processor time",
     };
     let t1 = work.join("t1");
-    files::make_tree(&t1)?;
+    trees::make_tree(&t1)?;
     let million = work.join("million");
-    files::make_million(&million)?;
+    trees::make_million(&million)?;
     for run in 0..runs {
         eprintln!("index: run {} of {runs}", run + 1);
         one_run(built, work, &t1, 200_000, &small, table)?;
@@ -122,7 +122,7 @@ fn settle(gateway: &Gateway, key: &str) -> Result<()> {
 /// Names of files that [`change`] touches: one in every fiftieth directory.
 fn changed(tree: &Path) -> impl Iterator<Item = std::path::PathBuf> {
     let tree = tree.to_owned();
-    (0..50_000u64).step_by(50).map(move |dir| files::million_dir(&tree, dir).join("file-03.log"))
+    (0..50_000u64).step_by(50).map(move |dir| trees::million_dir(&tree, dir).join("file-03.log"))
 }
 
 fn change(tree: &Path) -> Result<()> {

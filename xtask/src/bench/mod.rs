@@ -4,12 +4,12 @@
 //! machine changes less than the clock. The medians of several runs are printed.
 
 mod agent;
-mod files;
 mod fleet;
 pub mod gateway;
 mod index;
 mod scanner;
 mod table;
+mod trees;
 mod trust;
 
 use std::fs;
@@ -18,11 +18,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 
 use crate::process;
-pub use files::remove;
 use table::Table;
+pub use trees::remove;
 
 /// What is measured.
-pub const SUBJECTS: [&str; 5] = ["files", "scanner", "index", "trust", "fleet"];
+pub const SUBJECTS: [&str; 4] = ["scanner", "index", "trust", "fleet"];
 
 /// Builds, measures the subject, or all, `runs` times and prints.
 pub fn bench(root: &Path, subject: Option<&str>, runs: usize) -> Result<()> {
@@ -37,9 +37,6 @@ pub fn bench(root: &Path, subject: Option<&str>, runs: usize) -> Result<()> {
     let built = Binaries::build(root)?;
     let mut table = Table::default();
     let wanted = |name| subject.is_none_or(|subject| subject == name);
-    if wanted("files") {
-        files::measure(&built, &work, runs, &mut table)?;
-    }
     if wanted("scanner") {
         scanner::measure(&built.scan, &work, runs, &mut table)?;
     }

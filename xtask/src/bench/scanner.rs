@@ -11,8 +11,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use super::files::{FILES, Random, bytes_below, make_tree, remove};
 use super::table::Table;
+use super::trees::{FILES, Random, bytes_below, make_tree, remove};
 use crate::process;
 
 const BIG_FILES: usize = 40;

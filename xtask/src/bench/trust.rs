@@ -37,8 +37,8 @@ pub fn measure(built: &Binaries, work: &Path, runs: usize, table: &mut Table) ->
 /// Fills an agent's journal while no gateway is there, then links it and waits until all of it was kept.
 fn journal(built: &Binaries, work: &Path, table: &mut Table) -> Result<()> {
     let (data, agent) = (work.join("journal-gateway"), work.join("journal-agent"));
-    super::files::remove(&data)?;
-    super::files::remove(&agent)?;
+    super::trees::remove(&data)?;
+    super::trees::remove(&agent)?;
     let gateway = Gateway::start(&built.hostler, &data, &["gateway", "--listen", "127.0.0.1:0"])?;
     join(built, &gateway, &agent)?;
     let directory = agent.join("agent/journal");
@@ -64,14 +64,14 @@ fn journal(built: &Binaries, work: &Path, table: &mut Table) -> Result<()> {
     table.add(name, EVENTS as f64 / seconds, "events/s");
     drop(running);
     gateway.stop()?;
-    super::files::remove(&data)?;
-    super::files::remove(&agent)
+    super::trees::remove(&data)?;
+    super::trees::remove(&agent)
 }
 
 fn idle(built: &Binaries, work: &Path, table: &mut Table) -> Result<()> {
     let (data, agent) = (work.join("idle-gateway"), work.join("idle-agent"));
-    super::files::remove(&data)?;
-    super::files::remove(&agent)?;
+    super::trees::remove(&data)?;
+    super::trees::remove(&agent)?;
     let gateway = Gateway::start(&built.hostler, &data, &["gateway", "--listen", "127.0.0.1:0"])?;
     join(built, &gateway, &agent)?;
     let policy = format!("[files]\nroots = [{:?}]\n", agent.display().to_string());
@@ -92,8 +92,8 @@ fn idle(built: &Binaries, work: &Path, table: &mut Table) -> Result<()> {
     table.add("agent's resident memory, idle", mib(process::resident_bytes(running.pid())?), "MiB");
     drop(running);
     gateway.stop()?;
-    super::files::remove(&data)?;
-    super::files::remove(&agent)
+    super::trees::remove(&data)?;
+    super::trees::remove(&agent)
 }
 
 /// A number that `hostler-measure` printed as `name value`.

@@ -167,12 +167,12 @@ fn changes(scan: &Scan) -> String {
         _ if !matches!(scan.state, ScanState::Completed | ScanState::Running) => "—".into(),
         true => "first scan".into(),
         false if total_changes(c) == 0 => "none".into(),
-        false => format!("+{} ~{} −{} meta {}", c.created, c.modified, c.deleted, c.metadata),
+        false => format!("+{} ~{} −{} →{} meta {}", c.created, c.modified, c.deleted, c.moved, c.metadata),
     }
 }
 
 fn total_changes(c: &ScanCounters) -> u64 {
-    c.created + c.modified + c.metadata + c.deleted
+    c.created + c.modified + c.metadata + c.deleted + c.moved
 }
 
 fn more(total: u64, shown: usize) -> Result<()> {

@@ -87,7 +87,7 @@ impl PlanTotals {
         self.groups += u64::from(names > 0);
         self.files += goes().filter(|n| n.frees > 0).count() as u64;
         self.names += names;
-        self.frees = self.frees.saturating_add(goes().map(|n| n.frees).sum());
+        self.frees = goes().fold(self.frees, |sum, name| sum.saturating_add(name.frees));
         self.looked_at += 1;
         self.complete &= group.files.len() as u64 >= group.group.names;
     }

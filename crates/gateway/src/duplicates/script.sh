@@ -78,7 +78,7 @@ act_remove() {
 
 act_hardlink() {
   beside || return
-  if ln "$kept" "$tmp" && mv -f "$tmp" "$name"; then
+  if ln -P "$kept" "$tmp" && mv -f "$tmp" "$name"; then
     tmp=''
     did linked
   else
@@ -90,7 +90,7 @@ act_hardlink() {
 # Content of the kept copy; owner, mode, times and attributes of the name.
 act_reflink() {
   beside || return
-  if cp --reflink=always "$kept" "$tmp" && cp --attributes-only --preserve=all "$name" "$tmp" && mv -f "$tmp" "$name"; then
+  if cp -P --reflink=always "$kept" "$tmp" && cp --attributes-only --preserve=all "$name" "$tmp" && mv -f "$tmp" "$name"; then
     tmp=''
     did shared
   else

@@ -86,6 +86,9 @@ pub enum StoreError {
         /// Why.
         source: std::io::Error,
     },
+    /// A write broke off and was undone; the store goes on.
+    #[error("a write broke off and was undone; the gateway's log says where, please report it")]
+    Broken,
     /// The store is shutting down.
     #[error("the store is closed: the gateway is stopping")]
     Closed,

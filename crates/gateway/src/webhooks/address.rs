@@ -53,8 +53,8 @@ impl Guard {
         if self.allow_all {
             return None;
         }
-        if is_link_local(ip) {
-            return Some("it leads to a link-local address, where clouds keep a machine's credentials");
+        if is_link_local(ip) || METADATA.iter().any(|known| known.parse() == Ok(ip)) {
+            return Some("it leads to an address where clouds keep a machine's credentials");
         }
         (address.port() == self.own.port() && self.is_own(ip)).then_some("it leads to this gateway itself")
     }
@@ -78,6 +78,9 @@ fn canonical(ip: IpAddr) -> IpAddr {
         _ => IpAddr::V6(v6),
     }
 }
+
+/// Where clouds answer a machine's questions about itself, beside the link-local addresses.
+const METADATA: [&str; 5] = ["fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "192.0.0.192", "168.63.129.16"];
 
 fn is_link_local(ip: IpAddr) -> bool {
     match ip {

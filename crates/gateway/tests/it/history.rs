@@ -15,6 +15,7 @@ pub async fn conformance(store: &dyn Store) {
     scans_are_compared(store).await;
     directories_grow(store).await;
     large_directories_are_merged_and_paged(store).await;
+    directories_that_come_in_many_commits_are_all_kept(store).await;
     random_changes_agree_with_a_model(store).await;
 }
 
@@ -256,6 +257,22 @@ async fn large_directories_are_merged_and_paged(store: &dyn Store) {
     scan(store, host, 3, true, ops).await;
     let root = store.roots(Some(host)).await.unwrap().remove(0);
     assert_eq!(root.files, 9_000);
+}
+
+async fn directories_that_come_in_many_commits_are_all_kept(store: &dyn Store) {
+    let host = new_host(store, "many commits").await;
+    scan(store, host, 1, true, vec![dir_op("", 1)]).await;
+    for generation in 2..12 {
+        let mut ops = Vec::new();
+        for n in 0..25 {
+            let dir = format!("g{generation:02}-{n:02}");
+            ops.extend([new_dir(&dir, n), created(&dir, "f", file(n, 1, 1))]);
+        }
+        scan(store, host, generation, false, ops).await;
+    }
+    assert_eq!(store.roots(Some(host)).await.unwrap()[0].files, 250);
+    let query = FindQuery { host: Some(host), ..FindQuery::default() };
+    assert_eq!(store.find(query, first_page(1000)).await.unwrap().items.len(), 250);
 }
 
 /// SplitMix64: small, and the same everywhere.

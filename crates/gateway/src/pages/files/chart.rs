@@ -46,7 +46,9 @@ pub fn sizes(id: &'static str, title: &str, axis: Axis, points: &[(Timestamp, u6
     let least = points.iter().map(|p| p.1).min().unwrap_or(0);
     let most = points.iter().map(|p| p.1).max().unwrap_or(0);
     // A line that hardly moves is shown from near its least, and says so by its labels; else from nothing.
-    let floor = if least > most / 2 { least - (most - least).min(least) / 4 } else { 0 };
+    // Differences too small to be read off the labels are drawn as small as they are.
+    let span = (most - least).max(most / 50);
+    let floor = if least > most / 2 { least.min(most - span) - span.min(least.min(most - span)) / 4 } else { 0 };
     let ceiling = most.max(floor.saturating_add(1));
     let y = |value: u64| HEIGHT - (value.saturating_sub(floor)) as f64 / (ceiling - floor) as f64 * HEIGHT;
     let mut line = format!("M{:.1} {:.1}", axis.x(first.0), y(first.1));

@@ -153,10 +153,11 @@ fn scan_label(scan: &Scan) -> String {
     match scan.first {
         true => format!("{at} · first scan · {}", counted(counters.files, "file", "files")),
         false => format!(
-            "{at} · +{} ~{} −{}",
+            "{at} · +{} ~{} −{} →{}",
             size::grouped(counters.created),
             size::grouped(counters.modified + counters.metadata),
-            size::grouped(counters.deleted)
+            size::grouped(counters.deleted),
+            size::grouped(counters.moved)
         ),
     }
 }

@@ -108,6 +108,7 @@ fn change_counts(scan: &Scan) -> Markup {
             span.ok title="Created" { "+" (size::grouped(counters.created)) } " "
             span.warn title={ "Modified; " (size::grouped(counters.metadata)) " more differ in owner, mode or links only" } { "~" (size::grouped(counters.modified + counters.metadata)) } " "
             span.bad title="Deleted" { "−" (size::grouped(counters.deleted)) }
+            @if counters.moved > 0 { " " span title="Moved" { "→" (size::grouped(counters.moved)) } }
         }
     }
 }
@@ -164,7 +165,7 @@ pub async fn show(State(state): State<AppState>, viewer: Viewer, Path(id): Path<
 
 fn tabs(scan: &Scan, open: &str, ended: bool) -> Markup {
     let counters = &scan.counters;
-    let changes = counters.created + counters.modified + counters.metadata + counters.deleted;
+    let changes = counters.created + counters.modified + counters.metadata + counters.deleted + counters.moved;
     let tabs = [
         ("changes", "Changes", (!scan.first && ended).then_some(changes)),
         ("errors", "Errors", Some(counters.errors)),
@@ -204,7 +205,8 @@ fn changes_panel(scan: &Scan, page: &ListPage<Change>, viewer: &Viewer) -> Marku
         path: &link,
         query: &viewer.query,
         shown: page.items.len(),
-        total: Some(kept),
+        // What moved along with its directory is counted and not listed.
+        total: (counters.moved == 0).then_some(kept),
         noun: "changes",
         next: page.next.as_deref(),
     };

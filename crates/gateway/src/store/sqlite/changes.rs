@@ -262,7 +262,7 @@ fn compose(db: &Connection, scans: &[Scan]) -> Result<Composed> {
         }
         complete &= list_is_whole(db, scan, listed)?;
     }
-    Ok(Composed { complete: complete && net.moved_dirs.len() < MAX_MOVED_DIRS, changes: net.finish() })
+    Ok(Composed { complete: complete && !net.lossy && net.moved_dirs.len() < MAX_MOVED_DIRS, changes: net.finish() })
 }
 
 /// What changes come to, one after the other.
@@ -271,6 +271,8 @@ struct Net {
     by_path: HashMap<ByteStr, Change>,
     /// Where directories went, in the order in which they did: from, to.
     moved_dirs: Vec<(ByteStr, ByteStr)>,
+    /// Something went that is not told.
+    lossy: bool,
 }
 
 impl Net {
@@ -302,7 +304,26 @@ impl Net {
                     self.gone(Change { path, ..change });
                 }
             },
-            ChangeOp::Moved => self.moved(change),
+            ChangeOp::Moved => match earlier {
+                // It took the place of something that had gone: both are told.
+                Some(gone) if gone.op == ChangeOp::Deleted => {
+                    let there =
+                        Change { op: ChangeOp::Modified, from: None, size_before: gone.size_before, ..change.clone() };
+                    let was = change.from.clone().unwrap_or_default();
+                    let (before, kind) = (change.size_before, change.kind);
+                    self.add(Change {
+                        op: ChangeOp::Deleted,
+                        kind,
+                        path: was,
+                        from: None,
+                        size_before: before,
+                        size_after: None,
+                    });
+                    self.follow(&change);
+                    self.keep(there);
+                }
+                _ => self.moved(change),
+            },
         }
     }
 
@@ -313,7 +334,7 @@ impl Net {
                 new.op = ChangeOp::Modified;
                 new.size_before = change.size_before;
             }
-            Some(_) => {}
+            Some(_) => self.lossy = true,
             None => self.keep(change),
         }
     }
@@ -335,6 +356,12 @@ impl Net {
         } else if line.size_before != line.size_after {
             self.keep(Change { op: ChangeOp::Modified, from: None, ..line });
         }
+        self.follow(&change);
+    }
+
+    /// What is below a directory that moved is elsewhere from now on.
+    fn follow(&mut self, change: &Change) {
+        let Some(from) = change.from.clone() else { return };
         if change.kind == EntryKind::Dir && self.moved_dirs.len() < MAX_MOVED_DIRS {
             let below: Vec<ByteStr> = self
                 .by_path
@@ -352,7 +379,7 @@ impl Net {
                     self.keep(Change { path, ..line });
                 }
             }
-            self.moved_dirs.push((from, change.path));
+            self.moved_dirs.push((from, change.path.clone()));
         }
     }
 
@@ -430,6 +457,12 @@ mod tests {
         assert_eq!(net(gone), ["deleted a Some(1) None"]);
         let new = vec![change(Created, "a", None, None, Some(1)), change(Moved, "b", Some("a"), Some(1), Some(1))];
         assert_eq!(net(new), ["created b None Some(1)"]);
+    }
+
+    #[test]
+    fn what_was_replaced_by_a_move_is_told() {
+        let changes = vec![change(Deleted, "b", None, Some(5), None), change(Moved, "b", Some("a"), Some(7), Some(7))];
+        assert_eq!(net(changes), ["deleted a Some(7) None", "modified b Some(5) Some(7)"]);
     }
 
     #[test]

@@ -23,6 +23,9 @@ const REMEMBERED: usize = 8;
 /// Groups of one selection that are remembered; with more, only the greatest are listed.
 const MAX_GROUPS: usize = 200_000;
 
+/// Names of one hash that are looked at for a list of them.
+const MAX_LOOKED_AT: usize = 5 * MAX_DUPLICATE_NAMES;
+
 /// Groups of selections that no scope is kept for, until the index changes.
 #[derive(Default)]
 pub struct Selections {
@@ -39,8 +42,17 @@ impl Selections {
         self.version.fetch_add(1, Relaxed);
     }
 
-    fn get(&self, query: &DuplicateQuery, make: impl FnOnce() -> Result<Vec<Group>>) -> Result<Arc<Vec<Group>>> {
-        let version = self.version.load(Relaxed);
+    /// To be asked before the index is first read: what is read may be newer than that, never older.
+    fn version(&self) -> u64 {
+        self.version.load(Relaxed)
+    }
+
+    fn get(
+        &self,
+        query: &DuplicateQuery,
+        version: u64,
+        make: impl FnOnce() -> Result<Vec<Group>>,
+    ) -> Result<Arc<Vec<Group>>> {
         let lock = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((.., groups)) = lock().iter().find(|(of, at, _)| of == query && *at == version) {
             return Ok(groups.clone());
@@ -150,6 +162,7 @@ fn page_of(
     query: &DuplicateQuery,
     page: &PageRequest,
 ) -> Result<Page<Group>> {
+    let version = selections.version();
     let after = page.cursor.as_deref().map(after).transpose()?;
     let limit = page.limit as usize;
     let mut items: Vec<Group> = match select(db, query)? {
@@ -168,7 +181,7 @@ fn page_of(
                 .collect::<rusqlite::Result<_>>()?
         }
         Some(Selection { scope, narrower: true }) => {
-            let all = selections.get(query, || narrowed(db, query, scope))?;
+            let all = selections.get(query, version, || narrowed(db, query, scope))?;
             let start = match &after {
                 Some((gain, hash)) => all.partition_point(|g| g.key() <= (std::cmp::Reverse(*gain), hash.as_slice())),
                 None => 0,
@@ -190,6 +203,7 @@ fn after(text: &str) -> Result<(i64, Vec<u8>)> {
 }
 
 pub fn totals(db: &Connection, selections: &Selections, query: &DuplicateQuery) -> Result<DuplicateTotals> {
+    let version = selections.version();
     let totals = match select(db, query)? {
         None => DuplicateTotals::default(),
         Some(Selection { scope, narrower: false }) => db
@@ -207,7 +221,7 @@ pub fn totals(db: &Connection, selections: &Selections, query: &DuplicateQuery) 
                 })
             })?,
         Some(Selection { scope, narrower: true }) => {
-            let all = selections.get(query, || narrowed(db, query, scope))?;
+            let all = selections.get(query, version, || narrowed(db, query, scope))?;
             DuplicateTotals {
                 groups: all.len() as u64,
                 extra_copies: all.iter().map(|g| (g.copies - 1).unsigned_abs()).sum(),
@@ -344,7 +358,7 @@ fn files_of(
     let mut path_of = db.prepare_cached("SELECT path FROM dirs WHERE id = ?")?;
     let mut files: Vec<DuplicateFile> = Vec::new();
     let mut known: HashSet<(HostId, Vec<u8>)> = HashSet::new();
-    for member in index::members(db, index::prefix_of(&group.hash))? {
+    for member in index::members(db, index::prefix_of(&group.hash), MAX_LOOKED_AT)? {
         let same = (member.algorithm, member.hash) == (group.algorithm, group.hash)
             && i64::try_from(member.size).unwrap_or(i64::MAX) == group.size;
         let Some(root) = roots.get(&member.root).filter(|_| same) else { continue };

@@ -26,8 +26,19 @@ pub fn has_extension(name: &[u8], extension: &[u8]) -> bool {
         .is_some_and(|dot| dot > 0 && name[dot] == b'.' && name[dot + 1..].eq_ignore_ascii_case(extension))
 }
 
+/// True when `name` ends in these bytes, ASCII letters in either case.
+fn ends_with(name: &[u8], end: &[u8]) -> bool {
+    name.len().checked_sub(end.len()).is_some_and(|at| name[at..].eq_ignore_ascii_case(end))
+}
+
 /// Linear in practice, `name.len() * pattern.len()` at worst: only the last star is ever tried again.
 fn glob(name: &[u8], pattern: &[u8]) -> bool {
+    // The most common one, and asked of every name there is.
+    if let [b'*', end @ ..] = pattern
+        && !is_pattern(end)
+    {
+        return ends_with(name, end);
+    }
     let (mut n, mut p) = (0, 0);
     let mut retry = None;
     while n < name.len() {
@@ -76,6 +87,9 @@ mod tests {
             ("a", "", true),
             ("main.rs", "*.rs", true),
             ("main.rs.bak", "*.rs", false),
+            ("MAIN.RS", "*.rs", true),
+            (".rs", "*.rs", true),
+            ("rs", "*.rs", false),
             ("größe", "gr??e", true),
             ("aaaaaaaaaaaaaaaaaaaaaaab", "*a*a*a*a*c", false),
             ("x", "*", true),

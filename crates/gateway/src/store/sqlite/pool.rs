@@ -96,7 +96,8 @@ impl Pool {
         writer.send(Job::Shared(job)).await.map_err(|_| StoreError::Closed)?;
         // The writer ends when the last of these is gone: who waits for an answer must not keep it.
         drop(writer);
-        answer.await.map_err(|_| StoreError::Closed)?
+        // The reply is gone when the job panicked, or when the writer ended before it.
+        answer.await.map_err(|_| if lock(&self.writer).is_some() { StoreError::Broken } else { StoreError::Closed })?
     }
 
     /// Runs `job` on the writer while nothing else writes, outside of any transaction; it sees to its own.

@@ -103,10 +103,12 @@ pub fn ended(
 
 /// Drops the errors and changes of all but the newest scans of a root; the scans themselves stay.
 pub fn forget_old_details(db: &Connection, host: HostId, root: &ByteStr) -> Result<()> {
-    for table in ["scan_changes", "scan_errors"] {
+    // Scans that did not complete have no changes, and must not push out those of scans that did.
+    for (table, states) in [("scan_changes", "'completed'"), ("scan_errors", "'completed', 'failed', 'cancelled'")] {
         db.prepare_cached(&format!(
             "DELETE FROM {table} WHERE scan_id IN (
-                SELECT id FROM scans WHERE host_id = ? AND root = ? ORDER BY created_at DESC, id DESC LIMIT 50 OFFSET ?)"
+                SELECT id FROM scans WHERE host_id = ? AND root = ? AND state IN ({states})
+                ORDER BY created_at DESC, id DESC LIMIT 50 OFFSET ?)"
         ))?
         .execute((host.to_string(), root.as_bytes(), SCANS_WITH_DETAILS))?;
     }

@@ -20,6 +20,9 @@ use crate::store::{Result, StoreError};
 /// Largest batch read back: the store is given bounded ones.
 const MAX_BATCH: u32 = 64 << 20;
 
+/// Free bytes that are left to others: this much, or a fiftieth of a small disk.
+const RESERVE: u64 = 512 << 20;
+
 /// The directory of the files.
 #[derive(Clone)]
 pub struct Staging(PathBuf);
@@ -43,6 +46,7 @@ impl Staging {
         let Some(batch) = builder.take() else { return Ok(()) };
         let batch = batch.encode_to_vec();
         let path = self.path(scan);
+        self.leave_room()?;
         let write = || {
             let mut file = File::options().append(true).create(true).mode(0o600).open(&path)?;
             let before = file.metadata()?.len();
@@ -53,6 +57,16 @@ impl Staging {
             file.write_all(&frame).inspect_err(|_| drop(file.set_len(before)))
         };
         write().map_err(|error| failed(&path, error))
+    }
+
+    /// A host may send as much as it likes, and must not fill the disk on which everything else is kept.
+    fn leave_room(&self) -> Result<()> {
+        let disk = rustix::fs::statvfs(&self.0).map_err(|error| failed(&self.0, error.into()))?;
+        let reserve = (disk.f_blocks / 50).saturating_mul(disk.f_frsize).min(RESERVE);
+        match disk.f_bavail.saturating_mul(disk.f_frsize) < reserve {
+            true => Err(StoreError::Full),
+            false => Ok(()),
+        }
     }
 
     /// A scan's differences in the order in which they were appended; none when there are none.

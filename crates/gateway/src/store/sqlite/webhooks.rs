@@ -63,7 +63,7 @@ pub fn change(db: &Connection, webhook: &Webhook) -> Result<()> {
     let changed = db
         .prepare_cached(
             "UPDATE webhooks SET url = :url, events = :events, host_id = :host, root = :root,
-             failing_since = CASE WHEN :enabled AND NOT enabled THEN NULL ELSE failing_since END,
+             failing_since = CASE WHEN (:enabled AND NOT enabled) OR url <> :url THEN NULL ELSE failing_since END,
              disabled_because = CASE WHEN :enabled THEN NULL ELSE disabled_because END, enabled = :enabled
              WHERE id = :id",
         )?

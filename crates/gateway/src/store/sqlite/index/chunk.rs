@@ -13,7 +13,7 @@
 use hostler_model::{ContentHash, Entry, EntryKind};
 
 /// Most entries of a chunk.
-const MAX_ENTRIES: u32 = 256;
+pub const MAX_ENTRIES: u32 = 256;
 /// A chunk is closed when it has grown past this many bytes.
 const MAX_BYTES: usize = 24 << 10;
 
@@ -67,6 +67,7 @@ pub struct Chunk {
 
 /// Packs entries, which come in the order of their names.
 pub struct Packer {
+    limit: u32,
     done: Vec<Chunk>,
     open: Chunk,
     name: Vec<u8>,
@@ -75,14 +76,23 @@ pub struct Packer {
 
 impl Default for Packer {
     fn default() -> Self {
-        Self { done: Vec::new(), open: Chunk::default(), name: Vec::new(), last: NOTHING }
+        Self { limit: MAX_ENTRIES, done: Vec::new(), open: Chunk::default(), name: Vec::new(), last: NOTHING }
     }
 }
 
 impl Packer {
+    /// Chunks of about equal size for so many entries: each has room for more.
+    pub fn balanced(entries: usize) -> Self {
+        let chunks = entries.div_ceil(MAX_ENTRIES as usize).max(1);
+        Self {
+            limit: u32::try_from(entries.div_ceil(chunks)).unwrap_or(MAX_ENTRIES).clamp(1, MAX_ENTRIES),
+            ..Self::default()
+        }
+    }
+
     /// Appends an entry.
     pub fn push(&mut self, name: &[u8], row: &Row) {
-        if self.open.entries >= MAX_ENTRIES || self.open.data.len() >= MAX_BYTES {
+        if self.open.entries >= self.limit || self.open.data.len() >= MAX_BYTES {
             self.close();
         }
         if self.open.entries == 0 {

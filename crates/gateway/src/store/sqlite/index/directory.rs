@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use hostler_model::ChangeOp;
 use rusqlite::{Connection, OptionalExtension};
 
-use super::chunk::{Chunk, Entries, Packer};
+use super::chunk::{Chunk, Entries, MAX_ENTRIES, Packer};
 use super::slots::Slots;
 use super::{Row, segment};
 use crate::store::Result;
@@ -153,11 +153,11 @@ fn rewrite(
             after.is_none_or(|after| name > after) && through.is_none_or(|through| name <= through)
         }
     };
-    let mut packer = Packer::default();
+    let mut merged: Vec<(Vec<u8>, Row)> = Vec::new();
     let mut ops = ops.iter().peekable();
-    let mut add = |packer: &mut Packer, op: &EntryOp, was: Option<&Row>| {
-        if let Some(row) = &op.row {
-            packer.push(&op.name, row);
+    let mut add = |merged: &mut Vec<(Vec<u8>, Row)>, op: &EntryOp, was: Option<&Row>| {
+        if let Some(row) = op.row {
+            merged.push((op.name.clone(), row));
         }
         if was.is_some() || op.row.is_some() {
             tell(&op.name, op.op, was, op.row.as_ref());
@@ -167,20 +167,25 @@ fn rewrite(
     let mut entries = Entries::new(&old.data);
     while let Some((name, row)) = entries.next()? {
         while let Some(op) = ops.next_if(|op| op.name.as_slice() < name) {
-            add(&mut packer, op, None);
+            add(&mut merged, op, None);
         }
         match ops.next_if(|op| op.name.as_slice().cmp(name) == Ordering::Equal) {
-            Some(op) => add(&mut packer, op, Some(&row)),
+            Some(op) => add(&mut merged, op, Some(&row)),
             None if goes(name) => gone.push((name.to_vec(), row)),
-            None => packer.push(name, &row),
+            None => merged.push((name.to_vec(), row)),
         }
     }
     for op in ops {
-        add(&mut packer, op, None);
+        add(&mut merged, op, None);
     }
     for (name, row) in &gone {
         tell(name, Some(ChangeOp::Deleted), Some(row), None);
     }
+    if matches!(others, Others::Stay) && merged.len() < JOINED_BELOW {
+        join_following(db, slots, dir, &old.first, &mut merged)?;
+    }
+    let mut packer = Packer::balanced(merged.len());
+    merged.iter().for_each(|(name, row)| packer.push(name, row));
     let mut chunks = packer.finish().into_iter();
     match chunks.next() {
         None => {
@@ -198,6 +203,34 @@ fn rewrite(
     for chunk in chunks {
         write_new(db, slots, dir, &chunk)?;
     }
+    Ok(())
+}
+
+/// A chunk with fewer entries takes in the one behind it, when both fit.
+const JOINED_BELOW: usize = 64;
+
+/// Takes the entries of the following chunk along, so that chunks do not stay small where much was deleted.
+fn join_following(
+    db: &Connection,
+    slots: &mut Slots<'_>,
+    dir: i64,
+    first: &[u8],
+    merged: &mut Vec<(Vec<u8>, Row)>,
+) -> Result<()> {
+    let following: Option<(i64, Vec<u8>)> = db
+        .prepare_cached(
+            "SELECT id, data FROM chunks WHERE dir_id = ?1 AND entries <= ?3
+                AND first = (SELECT MIN(first) FROM chunks WHERE dir_id = ?1 AND first > ?2)",
+        )?
+        .query_row((dir, first, MAX_ENTRIES * 3 / 4 - JOINED_BELOW as u32), |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((id, data)) = following else { return Ok(()) };
+    let mut entries = Entries::new(&data);
+    while let Some((name, row)) = entries.next()? {
+        merged.push((name.to_vec(), row));
+    }
+    slots.changed(id);
+    db.prepare_cached("DELETE FROM chunks WHERE id = ?")?.execute([id])?;
     Ok(())
 }
 

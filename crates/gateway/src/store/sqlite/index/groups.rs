@@ -1,6 +1,6 @@
 //! Groups of files with equal content, kept per scope for the hashes that occur more than once.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use hostler_model::{ContentHash, EntryKind};
 use rusqlite::Connection;
@@ -53,8 +53,8 @@ pub struct Group {
     pub names: u64,
 }
 
-/// All names whose hash begins so, in every index.
-pub fn members(db: &Connection, prefix: i64) -> Result<Vec<Member>> {
+/// Names whose hash begins so, in every index; about `most` of them.
+pub fn members(db: &Connection, prefix: i64, most: usize) -> Result<Vec<Member>> {
     let mut query = db.prepare_cached(
         "SELECT chunks.dir_id, chunks.data, roots.id, hosts.number, roots.algorithm
          FROM hashes JOIN chunks ON chunks.id = hashes.chunk_id JOIN dirs ON dirs.id = chunks.dir_id
@@ -63,7 +63,9 @@ pub fn members(db: &Connection, prefix: i64) -> Result<Vec<Member>> {
     )?;
     let mut rows = query.query([prefix])?;
     let mut members = Vec::new();
-    while let Some(row) = rows.next()? {
+    while members.len() < most
+        && let Some(row) = rows.next()?
+    {
         let (dir, root, host, algorithm) = (row.get(0)?, row.get(2)?, row.get(3)?, row.get(4)?);
         members_of_chunk(
             row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?,
@@ -145,23 +147,18 @@ pub fn refresh(db: &Connection, prefix: i64) -> Result<usize> {
     if occurrences < 2 {
         return Ok(0);
     }
-    let mut members = members(db, prefix)?;
+    let mut members = members(db, prefix, usize::MAX)?;
     members.sort_by(|a, b| (a.algorithm, a.hash.as_bytes(), a.size).cmp(&(b.algorithm, b.hash.as_bytes(), b.size)));
     let mut insert = db.prepare_cached("INSERT INTO duplicates VALUES (?, ?, ?, ?, ?, ?, ?, ?)")?;
     for alike in members.chunk_by(|a, b| (a.algorithm, a.hash, a.size) == (b.algorithm, b.hash, b.size)) {
-        let hosts: HashSet<i64> = alike.iter().map(|m| m.host).collect();
-        let roots: HashSet<i64> = alike.iter().map(|m| m.root).collect();
-        let scopes = [Scope::Fleet]
-            .into_iter()
-            .chain(hosts.into_iter().map(Scope::Host))
-            .chain(roots.into_iter().map(Scope::Root));
-        for scope in scopes {
-            let of_scope = alike.iter().filter(|m| match scope {
-                Scope::Fleet => true,
-                Scope::Host(number) => m.host == number,
-                Scope::Root(id) => m.root == id,
-            });
-            let group = group(db, of_scope)?;
+        let mut scopes: BTreeMap<Scope, Vec<&Member>> = BTreeMap::new();
+        for member in alike {
+            for scope in [Scope::Fleet, Scope::Host(member.host), Scope::Root(member.root)] {
+                scopes.entry(scope).or_default().push(member);
+            }
+        }
+        for (scope, members) in scopes {
+            let group = group(db, members.iter().copied())?;
             if group.copies > 1 {
                 insert.execute((
                     prefix,

@@ -94,28 +94,30 @@ fn by_content(
     pairs: &mut Vec<(usize, usize)>,
 ) {
     let key = |i: usize| changes[i].hash.filter(|_| changes[i].size() > 0).map(|hash| (hash, changes[i].size()));
-    let mut gone: HashMap<(i64, u64), Vec<usize>> = HashMap::new();
-    for &old in went.iter().filter(|i| !taken.contains(*i)) {
+    type Content = (i64, u64);
+    let mut by_name: HashMap<(Content, &[u8]), Vec<usize>> = HashMap::new();
+    let mut by_content: HashMap<Content, Vec<usize>> = HashMap::new();
+    // Taken from the end: the first in walk order goes first.
+    for &old in went.iter().rev().filter(|i| !taken.contains(*i)) {
         if let Some(key) = key(old) {
-            gone.entry(key).or_default().push(old);
+            by_name.entry((key, changes[old].path.file_name())).or_default().push(old);
+            by_content.entry(key).or_default().push(old);
         }
     }
     for same_name in [true, false] {
         for &new in came {
-            if taken.contains(&new) {
-                continue;
-            }
-            let Some(candidates) = key(new).and_then(|key| gone.get_mut(&key)) else { continue };
-            let found = match same_name {
-                true => {
-                    candidates.iter().position(|old| changes[*old].path.file_name() == changes[new].path.file_name())
-                }
-                false => (!candidates.is_empty()).then_some(0),
+            let Some(key) = key(new).filter(|_| !taken.contains(&new)) else { continue };
+            let candidates = match same_name {
+                true => by_name.get_mut(&(key, changes[new].path.file_name())),
+                false => by_content.get_mut(&key),
             };
-            if let Some(at) = found {
-                let old = candidates.remove(at);
-                taken.extend([old, new]);
-                pairs.push((old, new));
+            let Some(candidates) = candidates else { continue };
+            while let Some(old) = candidates.pop() {
+                if taken.insert(old) {
+                    taken.insert(new);
+                    pairs.push((old, new));
+                    break;
+                }
             }
         }
     }
@@ -199,6 +201,15 @@ mod tests {
         assert_eq!(lines(copied), ["created y/other", "moved y/one from x/one"]);
         let empty = vec![change(Deleted, File, "a", 1, 0, 1, 3), change(Created, File, "b", 2, 0, 2, 3)];
         assert_eq!(lines(empty), ["deleted a", "created b"], "empty files are all alike");
+    }
+
+    #[test]
+    fn many_files_with_one_content_are_paired_quickly() {
+        let all = 100_000;
+        let old = (0..all).map(|n| change(Deleted, File, &format!("a/{n}"), n, 4, 1, 3));
+        let new = (0..all).map(|n| change(Created, File, &format!("b/x{n}"), all + n, 4, 2, 3));
+        let mut changes: Vec<Tracked> = old.chain(new).collect();
+        assert_eq!(find(&mut changes).len() as u64, all);
     }
 
     #[test]

@@ -127,7 +127,16 @@ fn step(db: &Connection) -> Result<bool> {
 
 fn refresh_segment(db: &Connection, segment: i64) -> Result<u64> {
     let old = Columns::kept_hashes(db, segment)?;
-    let (columns, entries) = Columns::build(db, segment)?;
+    let (columns, entries) = match Columns::build(db, segment) {
+        Ok(built) => built,
+        // Nothing was written yet. One that cannot be read must not keep the others waiting; a scan that rewrites it heals it.
+        Err(error @ StoreError::Database(rusqlite::Error::FromSqlConversionFailure(..))) => {
+            tracing::error!(segment, %error, "a part of the search index was passed over");
+            db.prepare_cached("UPDATE segments SET fresh = 2 WHERE id = ?")?.execute([segment])?;
+            return Ok(1);
+        }
+        Err(error) => return Err(error),
+    };
     replace_hashes(db, segment, &old, &columns.hashes())?;
     if entries == 0 {
         Columns::forget(db, segment)?;

@@ -125,7 +125,8 @@ fn forget_old_growth(db: &Connection, root_id: i64, at: Timestamp) -> Result<()>
         .query_row((root_id, GROWTH_KEPT_ROWS), |row| row.get(0))
         .optional()?;
     let expired = at.micros().saturating_sub(GROWTH_KEPT_SECONDS * 1_000_000);
-    let through = newest_of_the_rest.map_or(expired, |newest| newest.max(expired));
+    // What this commit adds stays, however much it is.
+    let through = newest_of_the_rest.map_or(expired, |newest| newest.min(at.micros() - 1).max(expired));
     let gone = db.prepare_cached("DELETE FROM growth WHERE root_id = ? AND at <= ?")?.execute((root_id, through))?;
     if gone > 0 {
         db.prepare_cached("UPDATE roots SET tracked_since = MAX(COALESCE(tracked_since, 0), ?) WHERE id = ?")?

@@ -39,6 +39,9 @@ impl<'db> Slots<'db> {
             }
         };
         self.open = (used + 1 < SLOTS).then_some((segment, used + 1));
+        if self.open.is_none() {
+            self.keep(segment, SLOTS)?;
+        }
         self.stale.insert(segment);
         Ok(segment * SLOTS + used)
     }
@@ -50,13 +53,15 @@ impl<'db> Slots<'db> {
 
     /// Writes down what is stale, and where the next chunk goes.
     pub fn finish(self) -> Result<()> {
-        let mut stale = self.db.prepare_cached("UPDATE segments SET fresh = 0 WHERE id = ? AND fresh = 1")?;
+        let mut stale = self.db.prepare_cached("UPDATE segments SET fresh = 0 WHERE id = ? AND fresh <> 0")?;
         for segment in &self.stale {
             stale.execute([segment])?;
         }
-        if let Some((segment, used)) = self.open {
-            self.db.prepare_cached("UPDATE segments SET slots = ? WHERE id = ?")?.execute((used, segment))?;
-        }
+        self.open.map_or(Ok(()), |(segment, used)| self.keep(segment, used))
+    }
+
+    fn keep(&self, segment: i64, used: i64) -> Result<()> {
+        self.db.prepare_cached("UPDATE segments SET slots = ? WHERE id = ?")?.execute((used, segment))?;
         Ok(())
     }
 }
