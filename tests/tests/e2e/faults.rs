@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use hostler_testkit::agreement::disagreements;
 use hostler_testkit::hostler::{command, run};
 use hostler_testkit::{AgentProcess, Hostler, Output, eventually, only_host};
 use serde_json::json;
@@ -99,6 +100,7 @@ fn a_gateway_whose_disk_is_full_says_so_and_goes_on_when_it_is_not() {
     assert!(kept.iter().all(|name| listed.contains(name)), "what was said to be kept is kept");
     let done = scan_to_end(&gateway, &tree);
     assert_eq!((done["state"].as_str(), found(&gateway)), (Some("completed"), 5000), "{done}");
+    assert_eq!(disagreements(&admin, &tree).unwrap(), Vec::<String>::new(), "index and tree agree");
     let after = only_host(&gateway, "there", |_| true);
     assert_eq!(after["generation"], before["generation"], "the link of before is the link of now");
 
@@ -153,6 +155,7 @@ fn an_agent_whose_disk_is_full_stays_linked_and_its_lost_events_are_told() {
     let after = only_host(&gateway, "there", |_| true);
     assert_eq!((&after["linked"], &after["generation"]), (&json!(true), &before["generation"]), "{after}");
     assert_eq!((scan_to_end(&gateway, &tree)["state"].as_str(), found(&gateway)), (Some("completed"), 500));
+    assert_eq!(disagreements(&gateway.http_as("viewer"), &tree).unwrap(), Vec::<String>::new(), "index and tree agree");
     agent.stop().unwrap();
 }
 
