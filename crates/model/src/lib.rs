@@ -7,6 +7,7 @@ pub mod ids;
 pub mod scan;
 pub mod size;
 pub mod time;
+pub mod varint;
 
 pub use bytestr::ByteStr;
 pub use entry::{Algorithm, ContentHash, Entry, EntryKind, IndexOp};

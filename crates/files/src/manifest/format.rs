@@ -16,6 +16,7 @@
 //! record's. Device, owner and mode are written only when they differ from the previous record's,
 //! links only when not 1, depth only for directories (the root has depth 0 and no name).
 
+use hostler_model::varint::{put, take, unzigzag, zigzag};
 use hostler_model::{Algorithm, ContentHash, Entry, EntryKind};
 use twox_hash::XxHash3_64;
 
@@ -253,35 +254,6 @@ impl Codec {
         self.previous = entry;
         Some(Record { depth, name_start, name_len, entry })
     }
-}
-
-fn put(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
-}
-
-fn take(payload: &[u8], at: &mut usize) -> Option<u64> {
-    let mut number = 0;
-    for shift in (0..64).step_by(7) {
-        let byte = *payload.get(*at)?;
-        *at += 1;
-        number |= u64::from(byte & 0x7f) << shift;
-        if byte < 0x80 {
-            return Some(number);
-        }
-    }
-    None
-}
-
-const fn zigzag(number: i64) -> u64 {
-    ((number << 1) ^ (number >> 63)).cast_unsigned()
-}
-
-const fn unzigzag(number: u64) -> i64 {
-    (number >> 1).cast_signed() ^ -((number & 1).cast_signed())
 }
 
 #[cfg(test)]

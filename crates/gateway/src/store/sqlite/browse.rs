@@ -1,6 +1,6 @@
 //! Roots, directories and single entries.
 
-use hostler_model::{Algorithm, ByteStr, EntryKind, HostId};
+use hostler_model::{Algorithm, ByteStr, HostId};
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::entries::{DIR_COLUMNS, Dir, Entries, IndexedRoot};
@@ -200,7 +200,7 @@ fn add_files(db: &Connection, dir: i64, sort: SortKey, descending: bool, top: &m
                 SortKey::Files => -1,
                 SortKey::Changed => row.mtime_ns,
             };
-            let key = Key { name, ..key_without_name(primary, i64::from(row.kind != EntryKind::Dir)) };
+            let key = Key { name, ..key_without_name(primary, 1) };
             if top.admits(&key) {
                 top.add(key, Line::File(row));
                 added += 1;

@@ -8,11 +8,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hostler_model::bytestr;
-use rusqlite::functions::FunctionFlags;
 use rusqlite::{Connection, InterruptHandle, OpenFlags};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use super::{names, schema};
+use super::schema;
 use crate::store::{Result, StoreError};
 
 /// Writes that may wait; more wait in their callers.
@@ -209,20 +208,13 @@ fn open_reader(path: &Path) -> Result<Connection> {
     Ok(db)
 }
 
-/// What every connection has: functions, bounds of its cache, and keys that are enforced.
+/// What every connection has: bounds of its cache, and keys that are enforced.
 pub fn configure(db: &Connection) -> Result<()> {
     db.busy_timeout(Duration::from_secs(10))?;
     db.pragma_update(None, "foreign_keys", true)?;
     db.pragma_update(None, "cache_size", -16_384)?;
     db.pragma_update(None, "temp_store", "memory")?;
     db.set_prepared_statement_cache_capacity(64);
-    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
-    db.create_scalar_function("name_matches", 2, flags, |context| {
-        Ok(names::matches(context.get_raw(0).as_bytes()?, context.get_raw(1).as_bytes()?))
-    })?;
-    db.create_scalar_function("has_extension", 2, flags, |context| {
-        Ok(names::has_extension(context.get_raw(0).as_bytes()?, context.get_raw(1).as_bytes()?))
-    })?;
     Ok(())
 }
 
@@ -233,7 +225,7 @@ fn in_savepoint<T>(db: &mut Connection, job: impl FnOnce(&Connection) -> Result<
     Ok(value)
 }
 
-/// Runs a job; one that panics is undone by its savepoint and answered as closed, and the writer lives on.
+/// Runs a job; one that panics is undone by its savepoint and answered as broken, and the writer lives on.
 fn run(job: SharedJob, db: &mut Connection) -> Answer {
     let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job(Ok(db))));
     ran.unwrap_or_else(|_| Box::new(|_| {}))

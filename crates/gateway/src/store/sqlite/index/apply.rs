@@ -264,8 +264,9 @@ impl Applier<'_> {
     /// Merges what was gathered; `complete` when the directory's entries end with it.
     fn merge(&mut self, complete: bool) -> Result<()> {
         let Some(open) = &mut self.open else { return Ok(()) };
-        let last = open.ops.iter().map(|op| &op.name).max().cloned();
-        let others = match self.full && !self.first {
+        let replaces = self.full && !self.first;
+        let last = if replaces { open.ops.iter().map(|op| &op.name).max().cloned() } else { None };
+        let others = match replaces {
             true => Others::Go(open.through.as_deref(), if complete { None } else { last.as_deref() }),
             false => Others::Stay,
         };

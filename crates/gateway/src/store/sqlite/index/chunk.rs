@@ -10,6 +10,7 @@
 //! zigzagged differences from the previous entry's; device, owner and mode are there when they differ from the previous
 //! entry's, links when not 1, a hash's length when it is not 32.
 
+use hostler_model::varint::{put, take, unzigzag, zigzag};
 use hostler_model::{ContentHash, Entry, EntryKind};
 
 /// Most entries of a chunk.
@@ -239,32 +240,8 @@ impl<'a> Entries<'a> {
     }
 
     fn number(&mut self) -> Option<u64> {
-        let mut number = 0;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            number |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return Some(number);
-            }
-        }
-        None
+        take(self.data, &mut self.at)
     }
-}
-
-fn put(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
-}
-
-const fn zigzag(number: i64) -> u64 {
-    ((number << 1) ^ (number >> 63)).cast_unsigned()
-}
-
-const fn unzigzag(number: u64) -> i64 {
-    (number >> 1).cast_signed() ^ -((number & 1).cast_signed())
 }
 
 #[cfg(test)]
