@@ -3,6 +3,7 @@
 //! A part that runs tests counts those, any other part counts as one. What a machine lacks is named as left out, never
 //! skipped silently.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
@@ -110,8 +111,14 @@ fn cargo_check(root: &Path, arguments: &[&str]) -> Result<Outcome> {
 }
 
 /// Programs the tests run, and the Debian packages that have them.
-const TOOLS: [(&str, &str); 3] =
-    [("chromium", "chromium"), ("chromedriver", "chromium-driver"), ("nginx", "nginx-light")];
+const TOOLS: [(&str, &str); 4] = [
+    ("chromium", "chromium"),
+    ("chromedriver", "chromium-driver"),
+    ("nginx", "nginx-light"),
+    ("python3", "python3-venv"),
+];
+/// The tests append to the file it names what they left out, one line each.
+const LEFT_OUT: &str = "HOSTLER_LEFT_OUT";
 
 fn tools(_: &Path) -> Result<Outcome> {
     let missing: Vec<&str> = missing_tools().map(|(_, package)| package).collect();
@@ -165,9 +172,21 @@ fn has_subcommand(name: &str) -> bool {
 }
 
 fn tests(root: &Path) -> Result<Outcome> {
+    let list = std::env::temp_dir().join(format!("hostler-left-out-{}", std::process::id()));
+    let mut outcome = run_tests(root, &list)?;
+    // Without the file, nothing was left out.
+    let lines = std::fs::read_to_string(&list).unwrap_or_default();
+    let lines: BTreeSet<&str> = lines.lines().collect();
+    outcome.left_out.extend(lines.into_iter().map(str::to_owned));
+    let _ = std::fs::remove_file(&list);
+    Ok(outcome)
+}
+
+fn run_tests(root: &Path, left_out: &Path) -> Result<Outcome> {
     if has_subcommand("nextest") {
         let arguments = ["nextest", "run", "--workspace", "--no-fail-fast", "-E", "not binary(browser)"];
-        return Ok(Outcome::tests(&process::show(process::cargo(root).args(arguments))?));
+        let mut nextest = process::cargo(root);
+        return Ok(Outcome::tests(&process::show(nextest.args(arguments).env(LEFT_OUT, left_out))?));
     }
     println!("cargo-nextest is not installed: `cargo test` instead, which kills no test that hangs");
     let mut total = Outcome::default();
@@ -175,7 +194,8 @@ fn tests(root: &Path) -> Result<Outcome> {
         &["test", "--workspace", "--exclude", "hostler-tests", "--no-fail-fast"][..],
         &["test", "--package", "hostler-tests", "--test", "e2e", "--no-fail-fast"],
     ] {
-        total.add(Outcome::tests(&process::show(process::cargo(root).args(arguments))?));
+        let mut test = process::cargo(root);
+        total.add(Outcome::tests(&process::show(test.args(arguments).env(LEFT_OUT, left_out))?));
     }
     Ok(total)
 }

@@ -158,7 +158,7 @@ fn is_dependencies(section: &str) -> bool {
 }
 
 /// What a crate may not depend on, and why.
-const FORBIDDEN: [(&str, &[&str], &str); 7] = [
+const FORBIDDEN: [(&str, &[&str], &str); 8] = [
     (
         "hostler-files",
         &["hostler-link", "hostler-agent", "hostler-gateway"],
@@ -179,14 +179,27 @@ const FORBIDDEN: [(&str, &[&str], &str); 7] = [
         &["hostler-model", "hostler-api", "hostler-link", "hostler-agent", "hostler-gateway"],
         "the journal knows bytes only",
     ),
-    ("hostler-link", &["hostler-files", "hostler-agent", "hostler-gateway"], "the link carries any service"),
-    ("hostler-gateway", &["hostler-files", "hostler-agent"], "the gateway asks over the link"),
-    ("hostler-agent", &["hostler-gateway"], "the agent is asked over the link"),
+    (
+        "hostler-link",
+        &["hostler-files", "hostler-agent", "hostler-gateway", "hostler-snapfs"],
+        "the link carries any service",
+    ),
+    ("hostler-gateway", &["hostler-files", "hostler-agent", "hostler-snapfs"], "the gateway asks over the link"),
+    ("hostler-agent", &["hostler-gateway", "hostler-snapfs"], "the agent is asked over the link"),
+    (
+        "hostler-snapfs",
+        &["hostler-api", "hostler-identity", "hostler-link", "hostler-agent", "hostler-gateway"],
+        "a client of another gateway knows nothing of ours",
+    ),
 ];
 
-/// Dependencies that one crate alone may have.
-const ONLY_IN: [(&str, &str); 3] =
-    [("tokio-tungstenite", "hostler-link"), ("rusqlite", "hostler-gateway"), ("protox", "hostler-api")];
+/// Dependencies that these crates alone may have.
+const ONLY_IN: [(&str, &[&str]); 3] = [
+    // The client of another gateway's protocol speaks its sockets, not our link.
+    ("tokio-tungstenite", &["hostler-link", "hostler-snapfs"]),
+    ("rusqlite", &["hostler-gateway"]),
+    ("protox", &["hostler-api"]),
+];
 
 /// All that `model` may depend on: none of these does I/O for it.
 const MODEL: [&str; 6] = ["jiff", "serde", "serde_json", "thiserror", "utoipa", "uuid"];
@@ -204,9 +217,9 @@ fn layers(tree: &Tree) -> Vec<String> {
                 problems.push(format!("{path}: {name} must not depend on {dependency}: {why}"));
             }
         }
-        for (library, owner) in ONLY_IN {
-            if name != owner && dependencies.iter().any(|d| d == library) {
-                problems.push(format!("{path}: only {owner} may depend on {library}"));
+        for (library, owners) in ONLY_IN {
+            if !owners.contains(&name.as_str()) && dependencies.iter().any(|d| d == library) {
+                problems.push(format!("{path}: only {} may depend on {library}", owners.join(" and ")));
             }
         }
         if name == "hostler-model" {
@@ -430,6 +443,8 @@ mod tests {
             ("hostler-gateway", "[build-dependencies]\nhostler-agent.workspace = true"),
             ("hostler-agent", "hostler-gateway.workspace = true"),
             ("hostler-agent", "tokio-tungstenite.workspace = true"),
+            ("hostler-agent", "hostler-snapfs.workspace = true"),
+            ("hostler-snapfs", "hostler-link.workspace = true"),
             ("hostler", "rusqlite.workspace = true"),
         ] {
             let found = layers(&tree(&[("crates/x/Cargo.toml", &manifest(name, dependencies))]));
@@ -438,6 +453,7 @@ mod tests {
         for (name, dependencies) in [
             ("hostler-gateway", "rusqlite.workspace = true\n[dev-dependencies]\nhostler-files.workspace = true"),
             ("hostler-agent", "hostler-files.workspace = true\n# hostler-gateway = \"1\""),
+            ("hostler-snapfs", "tokio-tungstenite.workspace = true\nhostler-files.workspace = true"),
             ("hostler-model", "serde.workspace = true"),
         ] {
             let found = layers(&tree(&[("crates/x/Cargo.toml", &manifest(name, dependencies))]));

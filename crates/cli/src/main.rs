@@ -4,6 +4,7 @@ mod args;
 mod client;
 mod commands;
 mod dirs;
+mod invocation;
 mod output;
 mod views;
 
@@ -14,8 +15,11 @@ use clap::Parser;
 use crate::args::Cli;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    start_log();
+    let cli = match invocation::arguments() {
+        Ok(arguments) => Cli::parse_from(arguments),
+        Err(error) => return fail(&error.into()),
+    };
+    start_log(cli.command.log_filter());
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&anyhow::Error::new(error).context("the runtime could not be started")),
@@ -52,9 +56,10 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.chain().filter_map(|e| e.downcast_ref::<std::io::Error>()).any(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
-fn start_log() {
+/// `default` is what is logged unless `HOSTLER_LOG` says otherwise.
+fn start_log(default: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("HOSTLER_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -16,6 +16,8 @@ const SNAPSHOT_DIRS: [&[u8]; 2] = [b".zfs", b".snapshots"];
 pub struct Excludes {
     patterns: Option<Gitignore>,
     snapshots: bool,
+    /// More names of directories that are left out.
+    dirs: Vec<Vec<u8>>,
     /// Reused for the path to match.
     path: Vec<u8>,
 }
@@ -36,13 +38,22 @@ impl Excludes {
         Ok(Self {
             patterns: (!patterns.is_empty()).then_some(patterns),
             snapshots: options.snapshots,
+            dirs: Vec::new(),
             path: Vec::new(),
         })
+    }
+
+    /// Leaves out directories of these names too.
+    pub fn with_dirs(self, names: &[&[u8]]) -> Self {
+        Self { dirs: names.iter().map(|name| name.to_vec()).collect(), ..self }
     }
 
     /// True when `name` in `dir` (relative to the root) is to be neither entered nor recorded.
     pub fn excluded(&mut self, dir: &[u8], name: &[u8], is_dir: bool) -> bool {
         if is_dir && !self.snapshots && SNAPSHOT_DIRS.contains(&name) {
+            return true;
+        }
+        if is_dir && self.dirs.iter().any(|dir| dir == name) {
             return true;
         }
         let Some(patterns) = &self.patterns else { return false };

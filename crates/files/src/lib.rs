@@ -33,6 +33,11 @@
 //! - Deletions are inferred only from a listing that completed. What could not be read keeps its old entries.
 //! - A manifest is verified from end to end before a scan believes it; a damaged one counts as absent.
 //!
+//! # Without a manifest
+//!
+//! [`walk()`] only tells what is there, and [`FileHasher`] hashes single files of it: for receivers that know by themselves
+//! what they have hashes of.
+//!
 //! Everything blocks: call [`scan()`] on a thread of its own. [`Control`] stops and pauses it, [`Progress`] shows how
 //! far it is, and [`Watch`] notices when that thread hangs in the kernel.
 
@@ -46,6 +51,7 @@ mod excludes;
 mod fault_tests;
 mod faults;
 mod hash;
+mod hasher;
 mod idle;
 mod listing;
 mod manifest;
@@ -58,12 +64,17 @@ mod read;
 mod scan;
 mod sink;
 mod stat;
+mod walk;
+#[cfg(test)]
+mod walk_fault_tests;
 mod watch;
 
 pub use control::Control;
 pub use error::{ManifestError, PromoteError, ScanFailure};
+pub use hasher::{FileContent, FileHasher};
 pub use manifest::store::ManifestStore;
 pub use progress::Progress;
 pub use scan::{ScanRequest, ScanSummary, scan};
 pub use sink::{ScanSink, SinkClosed};
+pub use walk::{Found, Times, WalkProblem, WalkRequest, WalkSink, walk};
 pub use watch::Watch;

@@ -52,6 +52,7 @@ impl<'a> Pace<'a> {
     /// After so many bytes of content.
     pub fn content(&mut self, bytes: usize) -> Result<(), ScanFailure> {
         self.progress.beat();
+        self.progress.read(bytes);
         if !self.control.is_clear() {
             self.halt()?;
         }

@@ -25,6 +25,7 @@ pub struct Progress {
     deleted: AtomicU64,
     errors: AtomicU64,
     expected_files: AtomicU64,
+    read_bytes: AtomicU64,
     place: Mutex<Place>,
     /// Grows with each entry and buffer; [`WAITING`] is set while the scan waits for something else than the tree.
     pulse: AtomicU64,
@@ -81,6 +82,18 @@ impl Progress {
     /// not begun.
     pub fn pulse(&self) -> Option<u64> {
         Some(self.pulse.load(Relaxed)).filter(|pulse| pulse & WAITING == 0 && *pulse > 0)
+    }
+
+    /// Bytes of content that were read so far, all tries included, also of a file that is being read.
+    pub fn read_bytes(&self) -> u64 {
+        self.read_bytes.load(Relaxed)
+    }
+
+    /// So many bytes of content were read.
+    #[inline]
+    pub(crate) fn read(&self, bytes: usize) {
+        // As for the pulse: one thread writes.
+        self.read_bytes.store(self.read_bytes.load(Relaxed) + bytes as u64, Relaxed);
     }
 
     /// The scan gets on.

@@ -3,8 +3,10 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use hostler_model::{Entry, EntryKind};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Statx, StatxFlags, fstat, makedev, openat, statx};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Statx, StatxFlags, StatxTimestamp, fstat, makedev, openat, statx};
 use rustix::io::Errno;
+
+use crate::walk::{Found, Times};
 
 /// Looks at `name` in `dir` without following a link and without mounting anything.
 ///
@@ -12,6 +14,17 @@ use rustix::io::Errno;
 pub fn entry_at(dir: impl AsFd, name: &[u8]) -> Result<Entry, Errno> {
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
     statx(dir, name, flags, StatxFlags::BASIC_STATS).map(|stat| to_entry(&stat))
+}
+
+/// The same with all its times in milliseconds.
+pub fn found_at(dir: impl AsFd, name: &[u8]) -> Result<Found, Errno> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    let stat = statx(dir, name, flags, StatxFlags::BASIC_STATS)?;
+    let millis =
+        |time: StatxTimestamp| time.tv_sec.saturating_mul(1000).saturating_add(i64::from(time.tv_nsec / 1_000_000));
+    let times =
+        Times { modified: millis(stat.stx_mtime), accessed: millis(stat.stx_atime), changed: millis(stat.stx_ctime) };
+    Ok(Found { entry: to_entry(&stat), times })
 }
 
 /// Looks at what `fd` has open. With `fstat`, which costs two thirds of a `statx` of an open file.

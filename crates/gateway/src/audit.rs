@@ -25,6 +25,7 @@ const MAX_TEXT: usize = 200;
 const ACTIONS: &[(&str, &str, &str)] = &[
     ("POST", "/api/v1/api-keys", "api-keys.create"),
     ("DELETE", "/api/v1/api-keys/{id}", "api-keys.revoke"),
+    ("POST", "/api/auth/token", "snapfs.token"),
     ("GET", "/api/v1/backup", "gateway.backup"),
     ("DELETE", "/api/v1/hosts/{host}", "hosts.remove"),
     ("POST", "/api/v1/hosts/probe", "hosts.probe"),
@@ -43,6 +44,7 @@ const ACTIONS: &[(&str, &str, &str)] = &[
     ("POST", "/api/v1/schedules/{id}/run", "schedules.run"),
     ("DELETE", "/api/v1/sessions/{id}", "sessions.end"),
     ("POST", "/api/v1/sign-in-links", "sign-in-links.create"),
+    ("DELETE", "/api/v1/snapfs/consumers/{subject}/{durable}", "snapfs-consumers.forget"),
     ("POST", "/api/v1/users", "users.create"),
     ("PATCH", "/api/v1/users/{id}", "users.set-role"),
     ("DELETE", "/api/v1/users/{id}", "users.delete"),
@@ -70,6 +72,7 @@ const ACTIONS: &[(&str, &str, &str)] = &[
     ("POST", "/settings/keys", "api-keys.create"),
     ("POST", "/settings/keys/{id}/revoke", "api-keys.revoke"),
     ("POST", "/settings/sessions/{id}/end", "sessions.end"),
+    ("POST", "/settings/snapfs/{subject}/{durable}/forget", "snapfs-consumers.forget"),
     ("POST", "/settings/users", "users.create"),
     ("POST", "/settings/users/{id}/delete", "users.delete"),
     ("POST", "/settings/users/{id}/password", "users.set-password"),
@@ -85,8 +88,9 @@ const ACTIONS: &[(&str, &str, &str)] = &[
     ("POST", "/sign-out", "sign-out"),
 ];
 
-/// Changes nothing that the gateway keeps: the choice is a cookie.
-const NOT_RECORDED: &[&str] = &["/theme"];
+/// The choice of a theme is a cookie and changes nothing that the gateway keeps. SnapFS clients tell of files all the time, which
+/// is no action of anybody: their scans are among the others.
+const NOT_RECORDED: &[&str] = &["/theme", "/cache/batch", "/api/cache/batch", "/ingest", "/api/ingest", "/query/sql"];
 
 /// What a handler knows of what it did; put it on the response.
 #[derive(Clone, Debug, Default)]

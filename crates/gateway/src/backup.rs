@@ -104,6 +104,7 @@ pub async fn restore(state: &AppState, body: BodyDataStream, by: &str) -> Result
     receive(body, &scratch.path).await?;
     state.store.restore_from(&scratch.path, clock::now()).await?;
     state.fleet.end_all(&CloseReason::Evicted);
+    state.snapfs.forget_all();
     state.auth.changed();
     let message = format!("a backup was restored by {by}; hosts that joined after it was made must join again");
     let kept = state.store.append_gateway_event(NewEvent::of_gateway("gateway.restored", Severity::Warning, message));

@@ -42,6 +42,8 @@ pub struct ScanUpdate {
     pub cancelling: bool,
     /// True from a pause until it is lifted. The state stays what it is: queued or running.
     pub paused: bool,
+    /// It can be paused: scans by SnapFS clients cannot.
+    pub pausable: bool,
 }
 
 /// How fast a scan goes.

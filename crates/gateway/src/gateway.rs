@@ -29,6 +29,9 @@ use crate::links::Admissions;
 use crate::pages::prefix::Prefix;
 use crate::scans::Scans;
 use crate::schedules::Schedules;
+use crate::snapfs::agents::Agents;
+use crate::snapfs::session::Sessions;
+use crate::snapfs::{self, Snapfs};
 use crate::state::AppState;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{ApiKey, Store, StoreError};
@@ -58,6 +61,8 @@ pub struct GatewaySettings {
     pub agent_binaries: Option<PathBuf>,
     /// Let webhooks lead to link-local addresses and to this gateway too.
     pub webhooks_anywhere: bool,
+    /// Ask SnapFS clients for an API key also on this machine.
+    pub snapfs_require_key: bool,
 }
 
 /// Why a gateway does not start.
@@ -150,7 +155,15 @@ impl Gateway {
         let events = Events::default();
         let dyn_store: Arc<dyn Store> = store.clone();
         let fleet = Fleet::new(dyn_store.clone(), events.clone(), stopping.clone());
-        let scans = Scans::new(dyn_store.clone(), fleet.clone(), events.clone(), stopping.clone());
+        let (agents, sessions) = (Agents::default(), Sessions::default());
+        let scans = Scans::new(
+            dyn_store.clone(),
+            fleet.clone(),
+            events.clone(),
+            agents.clone(),
+            sessions.clone(),
+            stopping.clone(),
+        );
         let state = AppState {
             schedules: Schedules::new(
                 dyn_store.clone(),
@@ -166,6 +179,10 @@ impl Gateway {
                 settings.webhooks_anywhere,
                 stopping.clone(),
             ),
+            snapfs: Snapfs::new(dyn_store.clone(), scans.clone(), agents, sessions),
+            snapfs_room: snapfs::Room::default(),
+            snapfs_turns: snapfs::Turns::default(),
+            snapfs_require_key: settings.snapfs_require_key,
             scans,
             store: dyn_store,
             fleet,
@@ -260,11 +277,15 @@ impl Gateway {
         let (schedules, webhooks) = (self.state.schedules.clone(), self.state.webhooks.clone());
         let schedules = tokio::spawn(async move { schedules.run().await });
         let webhooks = tokio::spawn(async move { webhooks.run().await });
+        let (snapfs, stopping) = (self.state.snapfs.clone(), self.state.stopping.clone());
+        let snapfs = tokio::spawn(async move { snapfs.run(stopping).await });
         stop.cancelled().await;
         self.state.stopping.cancel();
         self.state.scans.drain().await;
         self.state.fleet.end_all(&hostler_link::CloseReason::Shutdown);
-        for (what, task) in [("the servers", servers), ("schedules", schedules), ("webhooks", webhooks)] {
+        for (what, task) in
+            [("the servers", servers), ("schedules", schedules), ("webhooks", webhooks), ("SnapFS", snapfs)]
+        {
             if let Err(error) = task.await {
                 tracing::error!(%error, "{what} ended badly");
             }
@@ -335,6 +356,8 @@ fn router(state: AppState, metrics: PrometheusHandle) -> Router {
         .merge(operations::router(metrics))
         .merge(dist::router())
         .merge(pages::public_router())
+        .merge(snapfs::socket::router())
+        .merge(snapfs::router())
         .merge(signed_in)
         .fallback(no_route)
         .layer(middleware::from_fn_with_state(state.clone(), audit::record))

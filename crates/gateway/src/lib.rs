@@ -30,6 +30,7 @@ pub mod rest;
 pub mod scans;
 pub mod schedules;
 pub mod secret;
+mod snapfs;
 pub mod state;
 pub mod store;
 mod tls;

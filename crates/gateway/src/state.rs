@@ -14,6 +14,7 @@ use crate::links::Admissions;
 use crate::pages::prefix::Prefix;
 use crate::scans::Scans;
 use crate::schedules::Schedules;
+use crate::snapfs::{Room, Snapfs, Turns};
 use crate::store::Store;
 use crate::webhooks::Webhooks;
 
@@ -26,6 +27,14 @@ pub struct AppState {
     pub fleet: Fleet,
     /// Starts, follows and cancels scans.
     pub scans: Scans,
+    /// The edge for SnapFS clients.
+    pub snapfs: Snapfs,
+    /// Room for what SnapFS clients send.
+    pub snapfs_room: Room,
+    /// Whose turn it is to read what SnapFS clients sent.
+    pub snapfs_turns: Turns,
+    /// SnapFS clients need a key also on this machine.
+    pub snapfs_require_key: bool,
     /// Scans that come again and again.
     pub schedules: Schedules,
     /// Tells others by HTTP.

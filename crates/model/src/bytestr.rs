@@ -2,7 +2,8 @@
 //!
 //! Three texts are made of them, each for one purpose:
 //! - **JSON** ([`ByteStr::to_json`], and `serde` through serde_json): each byte that is not part of valid UTF-8 is
-//!   a lone low surrogate, U+DC80 to U+DCFF (`surrogateescape` of Python's PEP 383), written as a `\udcXX` escape.
+//!   a lone low surrogate, U+DC80 to U+DCFF (`surrogateescape` of Python's PEP 383), written as a `\udcXX` escape. Other lone
+//!   surrogates, of names from Windows, are read as the three bytes of their WTF-8 form.
 //! - **URLs** ([`ByteStr::to_query`], [`ByteStr::from_query`]): percent-encoded bytes.
 //! - **People** ([`ByteStr::display`]): escapes for control characters, for characters that turn
 //!   writing direction, and for bytes that are not UTF-8 (`\xe9`, `\n`), so that a name can neither
@@ -208,9 +209,7 @@ impl<'de> Deserialize<'de> for ByteStr {
                 if wtf8.contains(&0) {
                     return Err(E::custom("a path cannot hold a NUL character"));
                 }
-                unescape_surrogates(wtf8)
-                    .map(ByteStr)
-                    .ok_or_else(|| E::custom("a lone surrogate outside U+DC80 to U+DCFF stands for no byte of a path"))
+                Ok(ByteStr(unescape_surrogates(wtf8)))
             }
         }
         // serde_json gives lone surrogates to `deserialize_bytes` in their WTF-8 form, ED A0 80 to ED BF BF.
@@ -218,14 +217,19 @@ impl<'de> Deserialize<'de> for ByteStr {
     }
 }
 
-fn unescape_surrogates(wtf8: &[u8]) -> Option<Vec<u8>> {
+/// Bytes for the surrogates that stand for them. Others (unpaired ones of Windows names) stay in their WTF-8 form, whose three
+/// bytes become three surrogates when they are written.
+fn unescape_surrogates(wtf8: &[u8]) -> Vec<u8> {
+    if !wtf8.contains(&0xed) {
+        return wtf8.to_vec();
+    }
     let mut out = Vec::with_capacity(wtf8.len());
     let mut rest = wtf8;
     while let Some((&first, tail)) = rest.split_first() {
         match (first, tail) {
-            (0xed, [mid @ 0xa0..=0xbf, low, after @ ..]) => {
-                let point = 0xd000 | (u32::from(mid & 0x3f) << 6) | u32::from(low & 0x3f);
-                out.push(u8::try_from(point.checked_sub(0xdc00)?).ok().filter(|b| *b >= 0x80)?);
+            // U+DC80 to U+DCFF: ED B2 80 to ED B3 BF.
+            (0xed, [mid @ 0xb2..=0xb3, low @ 0x80..=0xbf, after @ ..]) => {
+                out.push((mid & 1) << 6 | (low & 0x3f) | 0x80);
                 rest = after;
             }
             _ => {
@@ -234,7 +238,7 @@ fn unescape_surrogates(wtf8: &[u8]) -> Option<Vec<u8>> {
             }
         }
     }
-    Some(out)
+    out
 }
 
 impl utoipa::PartialSchema for ByteStr {
@@ -268,11 +272,23 @@ mod tests {
 
     #[test]
     fn json_refuses_what_no_path_can_be() {
-        for text in [r#""a\u0000b""#, r#""\ud800""#, r#""\udc41""#, "7", "[]"] {
+        for text in [r#""a\u0000b""#, "7", "[]"] {
             assert!(serde_json::from_str::<ByteStr>(text).is_err(), "{text}");
         }
         assert_eq!(serde_json::from_str::<ByteStr>(r#""caf\udce9""#).unwrap().as_bytes(), b"caf\xe9");
         assert_eq!(ByteStr::from(&b"caf\xe9\n"[..]).to_json(), r#""caf\udce9\n""#);
+    }
+
+    #[test]
+    fn surrogates_that_stand_for_no_byte_are_kept() {
+        for (text, bytes) in
+            [(r#""\ud800""#, b"\xed\xa0\x80"), (r#""\udc41""#, b"\xed\xb1\x81"), (r#""\udfff""#, b"\xed\xbf\xbf")]
+        {
+            let name: ByteStr = serde_json::from_str(text).unwrap();
+            assert_eq!(name.as_bytes(), bytes, "{text}");
+            assert_eq!(serde_json::from_str::<ByteStr>(&name.to_json()).unwrap(), name, "{text}");
+        }
+        assert_eq!(serde_json::from_str::<ByteStr>(r#""\udc80\udcff""#).unwrap().as_bytes(), b"\x80\xff");
     }
 
     proptest! {

@@ -104,6 +104,19 @@ impl Algorithm {
         }
     }
 
+    /// How a digest of this length was made in a root whose last scan used this algorithm: entries that a later scan did not
+    /// hash again keep their digests. Only SHA-256 has the length of BLAKE3, and no root mixes those two.
+    pub const fn of_digest(self, len: usize) -> Self {
+        if len == self.digest_len() {
+            return self;
+        }
+        match len {
+            8 => Self::Xxh64,
+            20 => Self::Sha1,
+            _ => Self::Sha256,
+        }
+    }
+
     /// The name on the command line and in JSON.
     pub const fn name(self) -> &'static str {
         match self {

@@ -18,6 +18,8 @@ mod proxies;
 mod scans;
 mod schedules;
 mod smoke;
+mod snapfs_clients;
+mod snapfs_drop_in;
 mod storms;
 mod support;
 mod trust;

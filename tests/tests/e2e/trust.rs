@@ -40,6 +40,7 @@ impl Running {
             trusted_proxies: Vec::new(),
             agent_binaries: None,
             webhooks_anywhere: false,
+            snapfs_require_key: false,
         };
         let gateway = Gateway::open(settings).await.unwrap();
         let (state, url, pin) = (gateway.state().clone(), gateway.local_url(), gateway.pin());

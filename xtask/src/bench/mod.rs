@@ -4,13 +4,16 @@
 //! machine changes less than the clock. The medians of several runs are printed.
 
 mod agent;
+mod drop_in;
 mod fleet;
 pub mod gateway;
 mod index;
 mod scanner;
+mod snapfs;
 mod table;
 mod trees;
 mod trust;
+mod websocket;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,7 +25,7 @@ use table::Table;
 pub use trees::remove;
 
 /// What is measured.
-pub const SUBJECTS: [&str; 4] = ["scanner", "index", "trust", "fleet"];
+pub const SUBJECTS: [&str; 6] = ["scanner", "index", "snapfs", "drop-in", "trust", "fleet"];
 
 /// Builds, measures the subject, or all, `runs` times and prints.
 pub fn bench(root: &Path, subject: Option<&str>, runs: usize) -> Result<()> {
@@ -42,6 +45,12 @@ pub fn bench(root: &Path, subject: Option<&str>, runs: usize) -> Result<()> {
     }
     if wanted("index") {
         index::measure(&built, &work, runs, &mut table)?;
+    }
+    if wanted("snapfs") {
+        snapfs::measure(&built, &work, runs, &mut table)?;
+    }
+    if wanted("drop-in") {
+        drop_in::measure(&built, &work, runs, &mut table)?;
     }
     if wanted("trust") {
         trust::measure(&built, &work, runs, &mut table)?;

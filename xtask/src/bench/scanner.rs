@@ -87,7 +87,7 @@ fn memory(scan: &Path, work: &Path, table: &mut Table) -> Result<()> {
 }
 
 /// Processor time in seconds of a line of shell with these arguments.
-fn cpu(arguments: &[&Path], line: &str) -> Result<f64> {
+pub fn cpu(arguments: &[&Path], line: &str) -> Result<f64> {
     let timed = format!("TIMEFORMAT='%U %S'; set -e; {{ time {{ {line}; }} > /dev/null; }} 2>&1");
     let output = process::read(Command::new("bash").args(["-c", &timed, "bash"]).args(arguments))?;
     let last = output.lines().last().unwrap_or_default();

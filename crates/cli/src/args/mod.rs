@@ -1,5 +1,6 @@
 //! What can be typed.
 
+mod drop_in;
 mod files;
 mod fleet;
 mod inventory;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use hostler_identity::Pin;
 
+pub use drop_in::*;
 pub use files::*;
 pub use fleet::*;
 pub use inventory::*;
@@ -83,10 +85,23 @@ pub enum Command {
     ApiKeys(ApiKeys),
     /// Print a new one-time sign-in link
     SignIn(SignIn),
+    /// Take the place of another program, with its flags and its environment
+    #[command(subcommand)]
+    DropIn(DropIn),
     /// Print a shell's completions
     Completions(Completions),
     /// Write the man pages into a directory
     Man(Man),
+}
+
+impl Command {
+    /// What is logged unless `HOSTLER_LOG` says otherwise.
+    pub const fn log_filter(&self) -> &'static str {
+        match self {
+            Self::DropIn(drop_in) => drop_in.log_filter(),
+            _ => "warn",
+        }
+    }
 }
 
 /// How a client command reaches the gateway

@@ -37,6 +37,9 @@ pub struct Serve {
     /// Let webhooks lead to link-local addresses, where clouds keep credentials, and to this gateway too
     #[arg(long)]
     pub webhooks_anywhere: bool,
+    /// Ask SnapFS clients for an API key also on this machine
+    #[arg(long)]
+    pub snapfs_require_key: bool,
 }
 
 #[derive(Args)]

@@ -4,6 +4,7 @@ mod agent;
 mod api_keys;
 mod audit;
 mod doctor;
+mod drop_in;
 mod events;
 mod files;
 mod gateway;
@@ -48,6 +49,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Sessions(args) => sessions::run(args).await?,
         Command::Webhooks(args) => webhooks::run(args).await?,
         Command::ApiKeys(args) => api_keys::run(args).await?,
+        Command::DropIn(args) => return drop_in::run(args).await,
         Command::SignIn(args) => sign_in::run(args).await?,
         Command::Completions(args) => shell::completions(&args)?,
         Command::Man(args) => shell::man(&args)?,

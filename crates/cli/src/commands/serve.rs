@@ -24,6 +24,7 @@ pub fn settings(args: &Serve, data: PathBuf) -> GatewaySettings {
         trusted_proxies: args.trusted_proxy.clone(),
         agent_binaries: args.agent_binary.clone(),
         webhooks_anywhere: args.webhooks_anywhere,
+        snapfs_require_key: args.snapfs_require_key,
     }
 }
 

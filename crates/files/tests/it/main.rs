@@ -13,3 +13,4 @@ mod options;
 mod promote;
 mod roots;
 mod support;
+mod walk;

@@ -31,7 +31,7 @@ use crate::attempts::{Attempt, Attempts};
 use crate::audit::Anonymous;
 use crate::rest::ApiError;
 use crate::state::AppState;
-use crate::store::Via;
+use crate::store::{ApiKey, Via};
 use crate::{clock, pages, secret};
 
 pub use csrf::{CsrfForm, OwnForm};
@@ -63,6 +63,11 @@ impl Auth {
     /// Somebody's rights changed: open streams look whether it was theirs.
     pub fn changed(&self) {
         self.changes.send_replace(());
+    }
+
+    /// Changes when somebody's rights did.
+    pub fn watch(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
     }
 }
 
@@ -113,6 +118,21 @@ pub struct Forbidden {
 }
 
 impl Principal {
+    /// Who has this key, whose SHA-256 is `hash`.
+    pub fn of_key(key: &ApiKey, hash: [u8; 32], from: Peer) -> Self {
+        Self {
+            name: format!("key {}", key.name),
+            role: key.role,
+            csrf: None,
+            via: Via::Key,
+            from: from.to_string(),
+            user: None,
+            session: None,
+            expires_at: key.expires_at,
+            credential: Credential::Key(hash),
+        }
+    }
+
     /// Fails unless the principal has `role` or more.
     pub fn require(&self, role: Role) -> Result<(), Forbidden> {
         if self.role >= role { Ok(()) } else { Err(Forbidden { needs: role, has: self.role }) }
@@ -217,17 +237,7 @@ async fn by_key(state: &AppState, key: &str, from: Peer) -> Result<Principal, Ap
         )
         .hint("make a new one with `hostler api-keys create NAME --role viewer`"));
     };
-    Ok(Principal {
-        name: format!("key {}", key.name),
-        role: key.role,
-        csrf: None,
-        via: Via::Key,
-        from: from.to_string(),
-        user: None,
-        session: None,
-        expires_at: key.expires_at,
-        credential: Credential::Key(hash),
-    })
+    Ok(Principal::of_key(&key, hash, from))
 }
 
 fn presented_key(headers: &HeaderMap) -> Option<&str> {

@@ -83,6 +83,8 @@ struct Inner {
     store: Arc<dyn Store>,
     events: Events,
     links: Mutex<HashMap<HostId, Link>>,
+    /// Hosts with an agent that speaks another protocol.
+    attached: Mutex<HashMap<HostId, Attached>>,
     /// Of hosts that were linked since the start; goes with the host.
     past: Mutex<HashMap<HostId, Past>>,
     proofs: probe::Proofs,
@@ -95,9 +97,16 @@ struct Link {
     since: Timestamp,
 }
 
+/// An agent that speaks another protocol.
+#[derive(Clone, Copy)]
+struct Attached {
+    since: Timestamp,
+    address: Option<IpAddr>,
+}
+
 #[derive(Default)]
 struct Past {
-    ended: Option<(Timestamp, CloseReason)>,
+    ended: Option<(Timestamp, String)>,
     duplicate: Option<Duplicate>,
 }
 
@@ -105,22 +114,26 @@ impl Fleet {
     /// An empty fleet. Its task that keeps proofs ends with `stopping`.
     pub fn new(store: Arc<dyn Store>, events: Events, stopping: CancellationToken) -> Self {
         let proofs = probe::Proofs::start(store.clone(), events.clone(), stopping.clone());
-        Self(Arc::new(Inner { store, events, links: Mutex::default(), past: Mutex::default(), proofs, stopping }))
+        let (links, attached, past) = Default::default();
+        Self(Arc::new(Inner { store, events, links, attached, past, proofs, stopping }))
     }
 
     /// True while the host has a link.
     pub fn linked(&self, host: HostId) -> bool {
-        self.links().get(&host).is_some_and(|link| !link.client.is_closed())
+        self.links().get(&host).is_some_and(|link| !link.client.is_closed()) || self.attached().contains_key(&host)
     }
 
     /// How many hosts have a link.
     pub fn linked_count(&self) -> usize {
-        self.links().len()
+        self.links().len() + self.attached().len()
     }
 
     /// The hosts that have a link.
     pub fn linked_hosts(&self) -> Vec<HostId> {
-        self.links().iter().filter(|(_, link)| !link.client.is_closed()).map(|(id, _)| *id).collect()
+        let mut hosts: Vec<HostId> =
+            self.links().iter().filter(|(_, link)| !link.client.is_closed()).map(|(id, _)| *id).collect();
+        hosts.extend(self.attached().keys());
+        hosts
     }
 
     /// The host's link.
@@ -136,10 +149,15 @@ impl Fleet {
             status.linked_at = Some(link.since);
             status.address = link.info.address;
         }
+        if let Some(attached) = self.attached().get(&host) {
+            status.linked = true;
+            status.linked_at = Some(attached.since);
+            status.address = attached.address;
+        }
         if let Some(past) = self.past().get(&host) {
             if let Some((at, reason)) = &past.ended {
                 status.ended_at = Some(*at);
-                status.ended_because = Some(reason.to_string());
+                status.ended_because = Some(reason.clone());
             }
             let now = clock::now();
             let recent = |d: &&Duplicate| now.seconds_since(d.at) <= DUPLICATE_FORGOTTEN_SECONDS;
@@ -218,15 +236,43 @@ impl Fleet {
             return;
         }
         let at = clock::now();
+        self.ended(host, at, reason.to_string()).await;
+    }
+
+    async fn ended(&self, host: HostId, at: Timestamp, reason: String) {
         let message = format!("the link ended: {reason}");
         self.past().entry(host).or_default().ended = Some((at, reason));
         self.0.events.send(Event::Host { host, linked: false, at });
         self.record(host, "host.unlinked", Severity::Warning, message).await;
     }
 
+    /// The host has an agent that speaks another protocol; until [`Fleet::detach`].
+    pub async fn attach(&self, host: HostId, address: Option<IpAddr>) {
+        let at = clock::now();
+        let before = self.attached().insert(host, Attached { since: at, address });
+        self.0.events.send(Event::Host { host, linked: true, at });
+        if before.is_none() {
+            let from = address.map_or_else(String::new, |a| format!(" from {a}"));
+            self.record(host, "host.linked", Severity::Info, format!("linked{from}")).await;
+        }
+    }
+
+    /// Its socket closed.
+    pub async fn detach(&self, host: HostId, reason: String) {
+        if self.attached().remove(&host).is_some() && !self.0.stopping.is_cancelled() {
+            self.ended(host, clock::now(), reason).await;
+        }
+    }
+
+    /// Keeps what a host told of itself, with those of others.
+    pub async fn keep_proof(&self, proof: crate::store::HostProof) {
+        self.0.proofs.add(proof).await;
+    }
+
     /// Ends a removed host's link and forgets what was kept of it.
     pub fn revoke(&self, host: HostId) {
         self.past().remove(&host);
+        self.attached().remove(&host);
         if let Some(link) = self.links().remove(&host) {
             link.client.kill(CloseReason::Evicted);
         }
@@ -289,6 +335,10 @@ impl Fleet {
 
     fn links(&self) -> MutexGuard<'_, HashMap<HostId, Link>> {
         self.0.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn attached(&self) -> MutexGuard<'_, HashMap<HostId, Attached>> {
+        self.0.attached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn past(&self) -> MutexGuard<'_, HashMap<HostId, Past>> {

@@ -83,6 +83,12 @@ impl Proofs {
         });
         Self { sender, turns: Semaphore::new(CONCURRENT) }
     }
+
+    /// Hands one over to be kept.
+    pub async fn add(&self, proof: HostProof) {
+        // Closed only when the gateway stops.
+        let _ = self.sender.send(proof).await;
+    }
 }
 
 async fn keep(store: &dyn Store, events: &Events, mut proofs: mpsc::Receiver<HostProof>) {

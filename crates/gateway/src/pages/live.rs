@@ -440,11 +440,11 @@ pub fn scan_panel(update: &ScanUpdate, operator: bool, csrf: Option<&str>, at: T
                     a.btn.sm href={ "/files/scans/" (scan.id) } { "Details" }
                     @if update.cancelling { button.btn.sm type="button" aria-busy="true" disabled { "Cancelling" } }
                     @else if operator {
-                        form method="post" action={ "/files/scans/" (scan.id) "/" (other) } { (csrf_field(csrf)) button.btn.sm aria-label={ (other_word) " the scan of " (scan.root) } { (other_word) } }
+                        @if update.pausable { form method="post" action={ "/files/scans/" (scan.id) "/" (other) } { (csrf_field(csrf)) button.btn.sm aria-label={ (other_word) " the scan of " (scan.root) } { (other_word) } } }
                         form method="post" action={ "/files/scans/" (scan.id) "/cancel" } { (csrf_field(csrf)) button.btn.sm.danger aria-label={ "Cancel the scan of " (scan.root) } { "Cancel" } }
                     }
                     @else {
-                        button.btn.sm type="button" aria-disabled="true" title=(NEEDS_OPERATOR) { (other_word) }
+                        @if update.pausable { button.btn.sm type="button" aria-disabled="true" title=(NEEDS_OPERATOR) { (other_word) } }
                         button.btn.sm.danger type="button" aria-disabled="true" title=(NEEDS_OPERATOR) { "Cancel" }
                     }
                 }

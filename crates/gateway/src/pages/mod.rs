@@ -83,7 +83,7 @@ fn schedules_router() -> Router<AppState> {
 }
 
 fn settings_router() -> Router<AppState> {
-    use settings::{account, audit, gateway, keys, sessions, users, webhooks};
+    use settings::{account, audit, gateway, keys, sessions, snapfs, users, webhooks};
     Router::new()
         .route("/settings", get(settings::start))
         .route("/settings/account", get(account::page))
@@ -103,6 +103,8 @@ fn settings_router() -> Router<AppState> {
         .route("/settings/webhooks/{id}/disable", post(webhooks::disable))
         .route("/settings/webhooks/{id}/delete", get(webhooks::confirm_delete).post(webhooks::delete))
         .route("/settings/webhooks/{id}/deliveries/{delivery}/redeliver", post(webhooks::redeliver))
+        .route("/settings/snapfs", get(snapfs::page))
+        .route("/settings/snapfs/{subject}/{durable}/forget", get(snapfs::confirm_forget).post(snapfs::forget))
         .route("/settings/audit", get(audit::list))
         .route("/settings/gateway", get(gateway::page))
 }

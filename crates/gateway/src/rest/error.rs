@@ -130,6 +130,7 @@ impl From<SetPausedError> for ApiError {
         match error {
             SetPausedError::Ended(_) | SetPausedError::Ending => Self::new(StatusCode::CONFLICT, "ended", text),
             SetPausedError::NotLinked(_) => Self::new(StatusCode::CONFLICT, "not_linked", text),
+            SetPausedError::Never => Self::new(StatusCode::CONFLICT, "not_possible", text),
             SetPausedError::Refused(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "refused", text),
             SetPausedError::Unreachable(_) => Self::new(StatusCode::BAD_GATEWAY, "unreachable", text),
             SetPausedError::Store(error) => error.into(),

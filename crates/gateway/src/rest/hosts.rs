@@ -69,6 +69,7 @@ pub async fn remove(
 pub async fn remove_host(state: &AppState, host: &Host, by: &str) -> Result<(), StoreError> {
     state.store.remove_host(host.id).await?;
     state.fleet.revoke(host.id);
+    state.snapfs.forget(host.id);
     let message = format!("{} was removed by {by}", host.name);
     let event =
         NewEvent { subject: host.name.clone(), ..NewEvent::of_gateway("host.removed", Severity::Info, message) };

@@ -15,6 +15,7 @@ mod scans;
 mod schedules;
 mod sessions;
 mod sign_in;
+mod snapfs;
 mod users;
 mod webhooks;
 
@@ -89,6 +90,8 @@ fn documented() -> OpenApiRouter<AppState> {
         .routes(routes!(webhooks::test))
         .routes(routes!(webhooks::deliveries))
         .routes(routes!(webhooks::redeliver))
+        .routes(routes!(snapfs::consumers))
+        .routes(routes!(snapfs::forget))
         .routes(routes!(backup::backup))
         .routes(routes!(backup::restore))
 }

@@ -10,7 +10,7 @@ use super::params::{Body, Id, Params, find_host};
 use super::{ApiError, error::ErrorBody};
 use crate::audit::{Entry, scan_entry};
 use crate::auth::Principal;
-use crate::scans::StartScan;
+use crate::scans::{StartScan, Trigger};
 use crate::state::AppState;
 use crate::store::{Change, Page, Scan, ScanError, ScanFilter};
 
@@ -71,7 +71,9 @@ pub async fn create(
     };
     let mut options = new.options;
     options.force |= new.force;
-    let scan = state.scans.start(StartScan { host, root: new.root, options, requested_by: principal.name }).await?;
+    let request =
+        StartScan { host, root: new.root, options, requested_by: principal.name, trigger: Trigger::default() };
+    let scan = state.scans.start(request).await?;
     Ok((StatusCode::CREATED, scan_entry(&scan), Json(Created { id: scan.id })))
 }
 

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock;
 use crate::events::Events;
 use crate::fleet::Fleet;
-use crate::scans::{self, Scans, StartScan, StartScanError};
+use crate::scans::{self, Scans, StartScan, StartScanError, Trigger};
 use crate::store::{Scan, Schedule, ScheduleState, Store, StoreError};
 use step::Plan;
 
@@ -192,10 +192,10 @@ impl Schedules {
 
     /// Stores the directory as the host resolves it, when the host is there to say.
     async fn check_root(&self, schedule: &mut Schedule) -> Result<(), ScheduleError> {
-        let Ok(client) = self.0.fleet.client(schedule.host) else { return Ok(()) };
-        match scans::check_root(&client, &schedule.root).await {
+        let host = self.0.store.host(schedule.host).await?;
+        match self.0.scans.check_root(host.id, host.protocol, &schedule.root).await {
             Ok(resolved) => schedule.root = resolved,
-            Err(StartScanError::Unreachable(_)) => {}
+            Err(StartScanError::Unreachable(_) | StartScanError::NotLinked(_)) => {}
             Err(error) => return Err(ScheduleError::Invalid { field: "root", text: error.to_string() }),
         }
         Ok(())
@@ -214,6 +214,7 @@ impl Inner {
             root: schedule.root.clone(),
             options: schedule.options.clone(),
             requested_by,
+            trigger: Trigger::Schedule(schedule.id.to_string()),
         };
         let scan = self.scans.start(request).await?;
         self.memory().ours.insert(scan.id);
@@ -254,6 +255,7 @@ fn understand(schedule: &mut Schedule) -> Result<Plan, ScheduleError> {
         root: schedule.root.clone(),
         options: schedule.options.clone(),
         requested_by: String::new(),
+        trigger: Trigger::default(),
     };
     scans::check(&request).map_err(|error| invalid("root", error.to_string()))?;
     schedule.cadence.parse::<cadence::Cadence>().map_err(|error| invalid("cadence", error.to_string()))?;

@@ -230,7 +230,8 @@ impl Inner {
 
     async fn set_paused(&self, scan: ScanId, paused: bool) {
         match self.scans.set_paused(scan, paused).await {
-            Ok(_) | Err(SetPausedError::Ended(_) | SetPausedError::Ending) => {}
+            // One that cannot be paused goes on outside its window; asking again would change nothing.
+            Ok(_) | Err(SetPausedError::Ended(_) | SetPausedError::Ending | SetPausedError::Never) => {}
             Err(error) => {
                 tracing::warn!(%scan, paused, %error, "a scan did not follow its time window; it is tried again");
                 let mut memory = self.memory();

@@ -8,6 +8,8 @@ mod changes;
 mod duplicates;
 mod people;
 mod schedules;
+mod snapfs;
+mod snapfs_clients;
 pub mod sqlite;
 pub mod types;
 mod webhooks;
@@ -17,15 +19,18 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use hostler_model::{
-    ApiKeyId, ByteStr, DeliveryId, HostId, IndexOp, JoinTokenId, Role, ScanCounters, ScanId, ScanState, ScheduleId,
-    SessionId, Timestamp, UserId, WebhookId,
+    Algorithm, ApiKeyId, ByteStr, ContentHash, DeliveryId, HostId, IndexOp, JoinTokenId, Role, ScanCounters, ScanId,
+    ScanState, ScheduleId, SessionId, Timestamp, UserId, WebhookId,
 };
+use tokio::sync::watch;
 
 pub use activity::*;
 pub use changes::*;
 pub use duplicates::*;
 pub use people::*;
 pub use schedules::*;
+pub use snapfs::*;
+pub use snapfs_clients::*;
 pub use types::*;
 pub use webhooks::*;
 
@@ -340,6 +345,44 @@ pub trait Store: Send + Sync + 'static {
     async fn deliveries(&self, webhook: WebhookId, page: PageRequest) -> Result<Page<Delivery>>;
     /// Puts a delivery back into its queue, as if it had never been tried.
     async fn redeliver(&self, webhook: WebhookId, id: DeliveryId, at: Timestamp) -> Result<Delivery>;
+
+    // ---- SnapFS clients ----
+
+    /// The host that a SnapFS client speaks for; a new one named `name` when there is none, with a number when another has it.
+    async fn snapfs_host(&self, machine: SnapfsMachine, name: &str, at: Timestamp) -> Result<Host>;
+    /// Makes a scan one whose files clients tell of; its number. An id that its scope used before means the new scan from now
+    /// on.
+    async fn begin_snapfs_scan(&self, id: ScanId, scope: &str, wire_id: &str) -> Result<i64>;
+    /// Says how a client calls a scan, once that is known.
+    async fn name_snapfs_scan(&self, number: i64, scope: &str, wire_id: &str) -> Result<()>;
+    /// The scan that a client calls so.
+    async fn snapfs_scan(&self, scope: &str, wire_id: &str) -> Result<Option<SnapfsScan>>;
+    /// Scans that have not ended, and those that have and of which files wait to be committed.
+    async fn open_snapfs_scans(&self) -> Result<Vec<SnapfsScan>>;
+    /// What waits to be committed under a scan's number.
+    async fn told_files(&self, number: i64) -> Result<ToldTotals>;
+    /// Keeps what a client sent: message, hashes and files in one write.
+    async fn snapfs_ingest(&self, ingest: SnapfsIngest) -> Result<()>;
+    /// The hashes of these files that a scope's clients told before, in their order.
+    async fn snapfs_probe(&self, scope: &str, keys: Vec<CacheKey>) -> Result<Vec<Option<(Algorithm, ContentHash)>>>;
+    /// Changes after each [`Store::snapfs_ingest`] and when a reader is forgotten.
+    fn snapfs_published(&self) -> watch::Receiver<()>;
+    /// Somebody reads: makes the position when there is none, before the oldest message that is kept; at most
+    /// [`MAX_SNAPFS_CONSUMERS`].
+    async fn open_snapfs_consumer(&self, durable: Durable, at: Timestamp) -> Result<()>;
+    /// The messages after a reader's position: at most so many, and of `bytes` at most unless the first alone has more.
+    async fn snapfs_next(&self, durable: Durable, messages: u32, bytes: u64) -> Result<SnapfsMessages>;
+    /// Moves a reader's position forward; never back.
+    async fn snapfs_ack(&self, durable: Durable, through: u64, at: Timestamp) -> Result<()>;
+    /// All readers by subject and name.
+    async fn snapfs_consumers(&self) -> Result<Vec<SnapfsConsumer>>;
+    /// Forgets a reader's position.
+    async fn forget_snapfs_consumer(&self, durable: Durable) -> Result<()>;
+    /// Keeps a token; `token_hash` is SHA-256. The oldest of a key go when it has more than [`MAX_SNAPFS_TOKENS`].
+    async fn create_snapfs_token(&self, token: SnapfsToken, token_hash: [u8; 32]) -> Result<()>;
+    /// The key of a token that has not ended, and what the token allows; its use moves its end.
+    async fn use_snapfs_token(&self, token_hash: [u8; 32], at: Timestamp)
+    -> Result<Option<(ApiKey, Vec<SnapfsScope>)>>;
 }
 
 /// Seconds an expired join token stays listed: 90 days.

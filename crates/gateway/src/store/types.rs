@@ -82,6 +82,17 @@ pub enum CapabilityState {
     NotGranted,
 }
 
+/// Who speaks for a host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// Hostler's own agent, over a link.
+    #[default]
+    Hostler,
+    /// SnapFS clients: its command line or its agents.
+    Snapfs,
+}
+
 /// A host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Host {
@@ -101,6 +112,8 @@ pub struct Host {
     pub last_proof_at: Option<Timestamp>,
     /// Number of its latest link; each new link has a greater one.
     pub generation: u64,
+    /// Who speaks for it.
+    pub protocol: Protocol,
 }
 
 /// How sure it is that a host can be reached now.
@@ -399,7 +412,27 @@ pub struct Owner {
     pub name: String,
 }
 
-/// The end of a scan whose batches are staged.
+/// How much of a root a scan tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// What differs from the committed generation.
+    Differences,
+    /// All there is: what was there before and is not told of is gone.
+    Whole,
+    /// Some of what there is: what is not told of stays as it was.
+    Part,
+}
+
+/// Where what a scan told is kept until it is committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// Batches given to [`Store::stage`](super::Store::stage).
+    Staged,
+    /// Files of this [`SnapfsScan`](super::SnapfsScan)'s number.
+    Files(i64),
+}
+
+/// The end of a scan, or a part of it that came late.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexCommit {
     /// The scan.
@@ -408,8 +441,12 @@ pub struct IndexCommit {
     pub host: HostId,
     /// The root, with symbolic links resolved.
     pub root: ByteStr,
-    /// The staged batches hold the whole state: what was there before goes.
-    pub full: bool,
+    /// What was told.
+    pub told: Told,
+    /// How much of the root it says.
+    pub extent: Extent,
+    /// The scan has completed with it. Else the scan stays as it is, and only the index changes.
+    pub completes: bool,
     /// The generation this makes.
     pub generation: u64,
     /// How content was hashed.

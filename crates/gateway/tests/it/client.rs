@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use hostler_gateway::{Gateway, socket_path};
+use hostler_gateway::{Gateway, GatewaySettings, socket_path};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
@@ -51,14 +51,31 @@ impl Answer {
     }
 }
 
+/// How a gateway is not as usual.
+#[derive(Default)]
+pub struct Settings {
+    pub trusted_proxies: Vec<std::net::IpAddr>,
+    pub snapfs_require_key: bool,
+}
+
 impl Running {
     pub async fn start() -> Self {
-        Self::start_in(tempfile::tempdir().unwrap()).await
+        Self::start_with(Settings::default()).await
+    }
+
+    pub async fn start_with(settings: Settings) -> Self {
+        Self::start_on(tempfile::tempdir().unwrap(), settings).await
     }
 
     /// On what a directory holds.
     pub async fn start_in(data: tempfile::TempDir) -> Self {
-        let gateway = Gateway::open(crate::http::settings(data.path())).await.unwrap();
+        Self::start_on(data, Settings::default()).await
+    }
+
+    async fn start_on(data: tempfile::TempDir, settings: Settings) -> Self {
+        let Settings { trusted_proxies, snapfs_require_key } = settings;
+        let usual = crate::http::settings(data.path());
+        let gateway = Gateway::open(GatewaySettings { trusted_proxies, snapfs_require_key, ..usual }).await.unwrap();
         let (address, stop) = (gateway.address(), CancellationToken::new());
         let served = Some(tokio::spawn(gateway.run(stop.clone())));
         Self { address, socket: socket_path(data.path()), stop, served, data }
@@ -69,6 +86,10 @@ impl Running {
         self.stop.cancel();
         self.served.take().unwrap().await.unwrap();
         Self::start_in(self.data).await
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// `http://127.0.0.1:PORT`.

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use hostler_gateway::store::{
-    Capability, CapabilityState, Grant, HostCounts, HostFacts, HostProof, HostQuery, HostSort, IndexCommit, LinkState,
-    LinkedNow, Page, PageRequest, Scan, ScanError, ScanFilter, Store, StoreError,
+    Capability, CapabilityState, Extent, Grant, HostCounts, HostFacts, HostProof, HostQuery, HostSort, IndexCommit,
+    LinkState, LinkedNow, Page, PageRequest, Scan, ScanError, ScanFilter, Store, StoreError, Told,
 };
 use hostler_model::{
     Algorithm, ByteStr, ContentHash, Entry, EntryKind, HostId, IndexOp, ScanCounters, ScanId, ScanOptions, ScanState,
@@ -83,7 +83,9 @@ pub fn commit(scan: ScanId, host: HostId, root: &str, generation: u64, full: boo
         scan,
         host,
         root: root.into(),
-        full,
+        told: Told::Staged,
+        extent: if full { Extent::Whole } else { Extent::Differences },
+        completes: true,
         generation,
         algorithm: Algorithm::Blake3,
         owners: Vec::new(),

@@ -63,7 +63,7 @@ fn rest_table() -> String {
 fn pages_table() -> String {
     let mut table = String::from("| path | methods |\n|---|---|\n");
     let mut rows = 0;
-    for source in ["pages/mod.rs", "operations.rs", "dist/mod.rs", "rest/mod.rs"] {
+    for source in ["pages/mod.rs", "operations.rs", "dist/mod.rs", "rest/mod.rs", "snapfs/router.rs"] {
         let text = read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(source));
         for route in text.split(".route(\"").skip(1) {
             let (path, handlers) = route.split_once('"').unwrap();

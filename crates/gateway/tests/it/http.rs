@@ -22,6 +22,7 @@ pub fn settings(data: &Path) -> GatewaySettings {
         trusted_proxies: Vec::new(),
         agent_binaries: None,
         webhooks_anywhere: false,
+        snapfs_require_key: false,
     }
 }
 

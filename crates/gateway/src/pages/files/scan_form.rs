@@ -14,7 +14,7 @@ use crate::auth::CsrfForm;
 use crate::pages::components::*;
 use crate::pages::errors::{PageError, sentence};
 use crate::pages::shell::{Viewer, find_host};
-use crate::scans::StartScan;
+use crate::scans::{StartScan, Trigger};
 use crate::state::AppState;
 
 /// The title of what a viewer sees and cannot use.
@@ -139,7 +139,8 @@ pub async fn start(
             None => FieldError::new("host", "No host is called that. Choose one of the hosts page."),
             Some(host) => {
                 let requested_by = viewer.principal.name.clone();
-                match state.scans.start(StartScan { host: host.id, root, options, requested_by }).await {
+                let trigger = Trigger::default();
+                match state.scans.start(StartScan { host: host.id, root, options, requested_by, trigger }).await {
                     Ok(scan) => {
                         let page = Redirect::to(&format!("/files/scans/{}", scan.id));
                         return Ok((scan_entry(&scan), page).into_response());

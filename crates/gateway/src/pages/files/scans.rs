@@ -146,7 +146,7 @@ pub async fn show(State(state): State<AppState>, viewer: Viewer, Path(id): Path<
             }
         }
         @if !ended {
-            @let update = state.scans.live(id).unwrap_or_else(|| ScanUpdate { scan: scan.clone(), rate: None, current: None, cancelling: false, paused: false });
+            @let update = state.scans.live(id).unwrap_or_else(|| ScanUpdate { scan: scan.clone(), rate: None, current: None, cancelling: false, paused: false, pausable: false });
             (scan_panel(&update, viewer.may(Role::Operator), viewer.principal.csrf.as_deref(), viewer.now))
         }
         @if let Some(error) = &scan.error {

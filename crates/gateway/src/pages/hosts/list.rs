@@ -9,7 +9,7 @@ use crate::pages::errors::PageError;
 use crate::pages::forms::NEEDS_ADMIN;
 use crate::pages::shell::{Nav, Page, Viewer};
 use crate::state::AppState;
-use crate::store::{HostCounts, HostQuery, HostRow, HostSort, LinkedNow};
+use crate::store::{HostCounts, HostQuery, HostRow, HostSort, LinkedNow, Protocol};
 
 const PLACE: &str = "/hosts";
 /// The states of a link, with their word in the query.
@@ -124,7 +124,7 @@ fn row(row: &HostRow, now: Timestamp) -> Markup {
             td.p2.off { @if none { span.muted { "—" } } @else { a href={ "/files?host=" (host.id) } { (counted(*roots, "directory", "directories")) } } }
             td.num.p2.off { @if none { span.muted { "—" } } @else { (size::grouped(*files)) } }
             td.num.end { @if none { span.muted { "—" } } @else { (bytes(*indexed)) } }
-            td.p3.off { @if host.facts.os.is_empty() { span.muted { "—" } } @else { (host.facts.os) span.sub { (host.facts.kernel) " · " (host.facts.arch) } } }
+            td.p3.off { @if host.protocol == Protocol::Snapfs { "SnapFS clients" span.sub { (host.facts.agent_version) } } @else if host.facts.os.is_empty() { span.muted { "—" } } @else { (host.facts.os) span.sub { (host.facts.kernel) " · " (host.facts.arch) } } }
         }
     }
 }

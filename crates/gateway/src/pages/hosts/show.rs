@@ -15,7 +15,7 @@ use crate::pages::query::{Query, place};
 use crate::pages::shell::{Nav, Page, Viewer, crumbs};
 use crate::pages::welcome::shell_word;
 use crate::state::AppState;
-use crate::store::{ActivityEvent, ActivityFilter, Grant, Host, PageRequest, Root, Scan, ScanFilter};
+use crate::store::{ActivityEvent, ActivityFilter, Grant, Host, PageRequest, Protocol, Root, Scan, ScanFilter};
 
 /// Events that the page lists.
 const EVENTS: u32 = 10;
@@ -64,15 +64,19 @@ pub fn duplicate_banner(host: &Host, status: &LinkStatus, now: Timestamp) -> Mar
 
 /// The host's link: a live fragment.
 pub fn link_panel(host: &Host, status: &LinkStatus, now: Timestamp) -> Markup {
+    let by_snapfs = host.protocol == Protocol::Snapfs;
     html! {
         section.panel id={ "host-panel-" (host.id) } {
             div.panel-head { h2 { "Link" } }
             div.panel-body { dl.kv {
                 @if status.linked {
-                    dt { "Linked" } dd { (ago_or_dash(status.linked_at, now)) ", number " (host.generation) }
+                    dt { "Linked" } dd { (ago_or_dash(status.linked_at, now)) @if !by_snapfs { ", number " (host.generation) } }
                     dt { "From" } dd { @match status.address { Some(address) => code { (address) }, None => span.muted { "this machine" } } }
                 } @else {
-                    dt { "Linked" } dd { span.bad { "no" } @if host.generation == 0 { ", never yet" } }
+                    dt { "Linked" } dd {
+                        @if by_snapfs { "no SnapFS agent is connected" }
+                        @else { span.bad { "no" } @if host.generation == 0 { ", never yet" } }
+                    }
                 }
                 @if let Some(at) = status.ended_at {
                     dt { @if status.linked { "Before that" } @else { "Ended" } }
@@ -80,7 +84,14 @@ pub fn link_panel(host: &Host, status: &LinkStatus, now: Timestamp) -> Markup {
                 }
                 dt { "Proved" } dd { (ago_or_dash(host.last_proof_at, now)) }
             } }
-            @if !status.linked { div.panel-foot { span { "On the host, " code { "hostler doctor" } " names what is in the way." } } }
+            @if by_snapfs {
+                div.panel-foot { span {
+                    "SnapFS clients speak for this host. " code { "snapfs scan" } " needs no agent; jobs and schedules do. "
+                    a href="/settings/snapfs" { "How clients connect" }
+                } }
+            } @else if !status.linked {
+                div.panel-foot { span { "On the host, " code { "hostler doctor" } " names what is in the way." } }
+            }
         }
     }
 }
@@ -104,7 +115,7 @@ pub async fn page(State(state): State<AppState>, viewer: Viewer, Path(id): Path<
         div id="capabilities" { (capability_cards(&host, link, viewer.now)) }
         div.cols.side-r {
             div.stackv { (roots_panel(&host, &roots, &viewer)) (events_panel(&host, &events, &viewer)) (scans_panel(&scans, &viewer)) }
-            div.stackv { (link_panel(&host, &status, viewer.now)) (granted_panel(&host)) (facts_panel(&host, &viewer)) }
+            div.stackv { (link_panel(&host, &status, viewer.now)) (granted_panel(&host)) @if host.protocol == Protocol::Hostler { (facts_panel(&host, &viewer)) } }
         }
     };
     let about = Query::default().with("host", id.to_string().as_str());
@@ -120,7 +131,11 @@ fn head(host: &Host, viewer: &Viewer, status: &LinkStatus) -> Markup {
             h1 { bdi { (host.name) } }
             (link_line(host.id, viewer.link(host), host.last_proof_at, viewer.now))
             p.sub {
-                @if facts.os.is_empty() { "The host has not described itself yet." }
+                @if host.protocol == Protocol::Snapfs {
+                    @if facts.agent_version.is_empty() { "Scanned by SnapFS clients." }
+                    @else { "Scanned by SnapFS clients · agent " (facts.agent_version) }
+                }
+                @else if facts.os.is_empty() { "The host has not described itself yet." }
                 @else {
                     (facts.os) " · Linux " (facts.kernel)
                     @if let Some(at) = facts.booted_at { " · up " (hostler_model::time::age(viewer.now.seconds_since(at))) }
@@ -129,6 +144,7 @@ fn head(host: &Host, viewer: &Viewer, status: &LinkStatus) -> Markup {
             }
             div.actions {
                 @if !operator { (disabled_button("", "restart", "Prove now", NEEDS_OPERATOR)) }
+                @else if host.protocol == Protocol::Snapfs {}
                 @else if !status.linked { (disabled_button("", "restart", "Prove now", "The host is not linked")) }
                 @else { form method="post" action={ "/hosts/" (host.id) "/probe" } { (viewer.csrf()) button.btn { (icon("restart")) "Prove now" } } }
                 @if viewer.may(Role::Admin) { a.btn.danger href={ "/hosts/" (host.id) "/remove" } data-confirm { (icon("trash")) "Remove host…" } }
@@ -213,6 +229,16 @@ fn scans_panel(scans: &[Scan], viewer: &Viewer) -> Markup {
 }
 
 fn granted_panel(host: &Host) -> Markup {
+    if host.protocol == Protocol::Snapfs {
+        return html! {
+            section.panel {
+                div.panel-head { h2 { "What this host allows" } }
+                div.panel-body { p.small.muted {
+                    "SnapFS clients tell of the files they scan, and of nothing else. Which directories an agent takes is set on its host."
+                } }
+            }
+        };
+    }
     html! {
         section.panel {
             div.panel-head { h2 { "What this host allows" } span.sub { "from agent.toml" } }

@@ -5,6 +5,7 @@ pub mod audit;
 pub mod gateway;
 pub mod keys;
 pub mod sessions;
+pub mod snapfs;
 pub mod users;
 pub mod webhooks;
 
@@ -14,12 +15,13 @@ use maud::{Markup, html};
 use super::shell::{Nav, Page, Viewer};
 
 /// The parts of the settings: address, name.
-const TABS: [(&str, &str); 7] = [
+const TABS: [(&str, &str); 8] = [
     ("/settings/account", "My account"),
     ("/settings/users", "Users"),
     ("/settings/sessions", "Sessions"),
     ("/settings/keys", "API keys"),
     ("/settings/webhooks", "Webhooks"),
+    ("/settings/snapfs", "SnapFS"),
     ("/settings/audit", "Audit log"),
     ("/settings/gateway", "Gateway"),
 ];

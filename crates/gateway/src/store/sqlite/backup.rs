@@ -32,7 +32,11 @@ pub fn copy_out(db: &Connection, dir: &Path, path: &Path) -> Result<()> {
     copy_all(db, &mut copy)?;
     // One file that needs no log beside it.
     copy.pragma_update(None, "journal_mode", "delete")?;
-    copy.execute_batch("DELETE FROM sessions; DELETE FROM sign_in_links;")?;
+    copy.execute_batch("DELETE FROM sessions; DELETE FROM sign_in_links; DELETE FROM snapfs_tokens;")?;
+    // What SnapFS clients sent is for consumers that live now; their positions stay.
+    if copy.execute("DELETE FROM snapfs_messages", [])? > 0 {
+        copy.execute_batch("UPDATE snapfs_subjects SET bytes = 0; VACUUM")?;
+    }
     for name in BESIDE {
         if let Some(content) = read_beside(&dir.join(name))? {
             copy.execute("INSERT INTO files_beside VALUES (?, ?)", (name, content))?;

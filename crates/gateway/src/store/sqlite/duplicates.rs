@@ -299,7 +299,7 @@ fn member(root: &IndexedRoot, dir: i64, name: &[u8], row: &index::Row, hash: Con
     Member {
         host: root.host_number,
         root: root.id,
-        algorithm: root.algorithm.code(),
+        algorithm: root.algorithm.of_digest(hash.as_bytes().len()).code(),
         hash,
         size: row.size,
         dev: row.dev,

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::index::{self, Row};
 use super::rows;
-use crate::store::{IndexedEntry, Result};
+use crate::store::{IndexedEntry, Result, UNKNOWN_OWNER};
 
 /// A root that is searched.
 #[derive(Clone, Debug)]
@@ -136,12 +136,15 @@ impl<'db> Entries<'db> {
             ino: row.ino,
             dev: row.dev,
             hash: row.hash.map(|hash| hash.to_string()),
-            algo: row.hash.map(|_| root.algorithm),
+            algo: row.hash.map(|hash| root.algorithm.of_digest(hash.as_bytes().len())),
         })
     }
 
     /// The name of a user or group, or its number when it has none.
     fn owner(&mut self, host: HostId, group: bool, id: u32) -> Result<String> {
+        if id == UNKNOWN_OWNER {
+            return Ok("unknown".to_owned());
+        }
         if let Some(name) = self.owners.get(&(host, group, id)) {
             return Ok(name.clone());
         }

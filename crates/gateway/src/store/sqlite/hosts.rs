@@ -3,8 +3,8 @@
 use hostler_model::{HostId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 
-use super::{index, rows};
-use crate::store::{Host, HostProof, LinkAdmission, Result, StoreError};
+use super::{index, rows, snapfs};
+use crate::store::{Host, HostProof, LinkAdmission, Protocol, Result, StoreError};
 
 /// Rows of one table that one write of a removal deletes.
 const REMOVED_AT_ONCE: i64 = 20_000;
@@ -45,6 +45,20 @@ pub fn number(db: &Connection, id: HostId) -> Result<(i64, String)> {
         .query_row([id.to_string()], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?
         .ok_or_else(|| unknown(id))
+}
+
+/// `name`, or the first of `name-2`, `name-3`, ... that no host has.
+pub fn free_name(db: &Connection, name: &str) -> Result<String> {
+    let mut taken = db.prepare_cached("SELECT 1 FROM hosts WHERE name = ?")?;
+    let mut candidate = name.to_owned();
+    // As many hosts as there are could have the names before it.
+    for number in 2_u64.. {
+        if !taken.exists([&candidate])? {
+            break;
+        }
+        candidate = format!("{name}-{number}");
+    }
+    Ok(candidate)
 }
 
 pub fn admit_link(db: &Connection, id: HostId, agent_knows: u64, asserted_at: Timestamp) -> Result<LinkAdmission> {
@@ -89,6 +103,8 @@ pub fn keep_proofs(db: &Connection, proofs: &[HostProof]) -> Result<()> {
 pub fn begin_removal(db: &Connection, id: HostId) -> Result<i64> {
     let (number, _) = self::number(db, id)?;
     db.prepare_cached("UPDATE hosts SET removed = 1, public_key = NULL WHERE number = ?")?.execute([number])?;
+    // A SnapFS machine of this name that comes again is another host.
+    db.prepare_cached("DELETE FROM snapfs_hosts WHERE host_id = ?")?.execute([id.to_string()])?;
     Ok(number)
 }
 
@@ -129,6 +145,11 @@ pub fn continue_removal(db: &Connection, number: i64) -> Result<bool> {
             return Ok(false);
         }
     }
+    let told = snapfs::told::of_host(db, number)?;
+    if let Some(scan) = told {
+        snapfs::told::forget_some(db, scan)?;
+        return Ok(false);
+    }
     // What is left is few: owners, roots, scans and the journal's position go with the host.
     db.prepare_cached("DELETE FROM hosts WHERE number = ?")?.execute([number])?;
     Ok(true)
@@ -148,5 +169,6 @@ pub fn from_row(row: &Row<'_>) -> rusqlite::Result<Host> {
         created_at: rows::time(row, "created_at")?,
         last_proof_at: rows::optional_time(row, "last_proof_at")?,
         generation: rows::unsigned(row, "generation")?,
+        protocol: if row.get("snapfs")? { Protocol::Snapfs } else { Protocol::Hostler },
     })
 }

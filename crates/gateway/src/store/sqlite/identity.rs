@@ -144,7 +144,7 @@ pub fn end_session(db: &Connection, token_hash: [u8; 32]) -> Result<()> {
     Ok(())
 }
 
-fn key_from_row(row: &Row<'_>) -> rusqlite::Result<ApiKey> {
+pub fn key_from_row(row: &Row<'_>) -> rusqlite::Result<ApiKey> {
     Ok(ApiKey {
         id: rows::parsed(row, "id")?,
         name: row.get("name")?,

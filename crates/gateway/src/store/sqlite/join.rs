@@ -3,7 +3,7 @@
 use hostler_model::{HostId, JoinTokenId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::rows;
+use super::{hosts, rows};
 use crate::store::{JOIN_TOKEN_KEPT_SECONDS, JoinOutcome, JoinTokenRecord, Result, StoreError};
 
 pub fn create(db: &Connection, token: &JoinTokenRecord, secret_hash: [u8; 32]) -> Result<()> {
@@ -79,7 +79,7 @@ pub fn join(
         Some(known) if known.removed || known.key != Some(public_key) => return Ok(JoinOutcome::KeyTaken),
         Some(known) => known.name,
         None => {
-            let name = free_name(db, name)?;
+            let name = hosts::free_name(db, name)?;
             super::hosts::register(db, host, &name, public_key, at)?;
             name
         }
@@ -104,20 +104,6 @@ fn known_host(db: &Connection, host: HostId) -> Result<Option<Known>> {
         .query_row([host.to_string()], |row| Ok(Known { name: row.get(0)?, key: row.get(1)?, removed: row.get(2)? }))
         .optional()?;
     Ok(known)
-}
-
-/// `name`, or the first of `name-2`, `name-3`, ... that no host has.
-fn free_name(db: &Connection, name: &str) -> Result<String> {
-    let mut taken = db.prepare_cached("SELECT 1 FROM hosts WHERE name = ?")?;
-    let mut candidate = name.to_owned();
-    // As many hosts as there are could have the names before it.
-    for number in 2_u64.. {
-        if !taken.exists([&candidate])? {
-            break;
-        }
-        candidate = format!("{name}-{number}");
-    }
-    Ok(candidate)
 }
 
 fn from_row(row: &Row<'_>) -> rusqlite::Result<JoinTokenRecord> {

@@ -21,6 +21,7 @@ mod rows;
 mod scans;
 mod schedules;
 mod schema;
+mod snapfs;
 mod staging;
 mod top;
 mod users;
@@ -32,17 +33,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hostler_model::{
-    ApiKeyId, ByteStr, DeliveryId, HostId, IndexOp, JoinTokenId, Role, ScanCounters, ScanId, ScanState, ScheduleId,
-    SessionId, Timestamp, UserId, WebhookId,
+    Algorithm, ApiKeyId, ByteStr, ContentHash, DeliveryId, HostId, IndexOp, JoinTokenId, Role, ScanCounters, ScanId,
+    ScanState, ScheduleId, SessionId, Timestamp, UserId, WebhookId,
 };
+use tokio::sync::watch;
 
 use super::{
-    ActivityEvent, ActivityFilter, ApiKey, AppendedEvents, AuditEntry, AuditFilter, Change, CompareQuery, Comparison,
-    Delivery, DuplicateFiles, DuplicateGroup, DuplicateQuery, DuplicateTotals, FindQuery, Growth, GrowthQuery,
-    Happened, Host, HostCounts, HostEventRecord, HostProof, HostQuery, HostRow, IndexCommit, IndexedEntry, JoinOutcome,
-    JoinTokenRecord, LinkAdmission, LinkedNow, Listing, NewEvent, Page, PageRequest, Removal, Result, Root, Scan,
-    ScanError, ScanFilter, Schedule, ScheduleFilter, ScheduleState, Session, SortKey, StepScope, Store, StoreError,
-    Tried, User, Webhook,
+    ActivityEvent, ActivityFilter, ApiKey, AppendedEvents, AuditEntry, AuditFilter, CacheKey, Change, CompareQuery,
+    Comparison, Delivery, DuplicateFiles, DuplicateGroup, DuplicateQuery, DuplicateTotals, Durable, FindQuery, Growth,
+    GrowthQuery, Happened, Host, HostCounts, HostEventRecord, HostProof, HostQuery, HostRow, IndexCommit, IndexedEntry,
+    JoinOutcome, JoinTokenRecord, LinkAdmission, LinkedNow, Listing, NewEvent, Page, PageRequest, Removal, Result,
+    Root, Scan, ScanError, ScanFilter, Schedule, ScheduleFilter, ScheduleState, Session, SnapfsConsumer, SnapfsIngest,
+    SnapfsMachine, SnapfsMessages, SnapfsScan, SnapfsScope, SnapfsToken, SortKey, StepScope, Store, StoreError, Told,
+    ToldTotals, Tried, User, Webhook,
 };
 use crate::clock;
 
@@ -54,6 +57,7 @@ pub struct SqliteStore {
     indexer: index::Indexer,
     selections: Arc<duplicates::Selections>,
     comparisons: Arc<changes::Comparisons>,
+    published: watch::Sender<()>,
 }
 
 /// How long a question about duplicates waits for the background work on what was committed just before.
@@ -75,6 +79,7 @@ impl SqliteStore {
             indexer: index::Indexer::start(pool.clone(), selections.clone()),
             staging: staging::Staging::open(dir)?,
             comparisons: Arc::default(),
+            published: watch::Sender::new(()),
             dir: dir.to_owned(),
             selections,
             pool,
@@ -218,9 +223,19 @@ impl Store for SqliteStore {
         tokio::task::spawn_blocking(move || staging.append(id, &ops)).await.map_err(|_| StoreError::Closed)?
     }
     async fn commit_index(&self, commit: IndexCommit) -> Result<()> {
-        let (staging, scan) = (self.staging.clone(), commit.scan);
-        self.pool.write(move |db| index::commit(db, &commit, staging.read(scan)?)).await?;
-        self.unstage(scan).await;
+        let (scan, told) = (commit.scan, commit.told);
+        match told {
+            Told::Staged => {
+                let staging = self.staging.clone();
+                self.pool
+                    .write(move |db| index::commit(db, &commit, |index| index.batches(staging.read(scan)?)))
+                    .await?;
+                self.unstage(scan).await;
+            }
+            Told::Files(number) => {
+                self.pool.write(move |db| snapfs::told::commit(db, &commit, number)).await?;
+            }
+        }
         self.indexer.wake();
         Ok(())
     }
@@ -440,5 +455,72 @@ impl Store for SqliteStore {
     }
     async fn redeliver(&self, webhook: WebhookId, id: DeliveryId, at: Timestamp) -> Result<Delivery> {
         self.pool.write(move |db| webhooks::redeliver(db, webhook, id, at)).await
+    }
+
+    async fn snapfs_host(&self, machine: SnapfsMachine, name: &str, at: Timestamp) -> Result<Host> {
+        let name = name.to_owned();
+        self.pool.write(move |db| snapfs::machines::host(db, &machine, &name, at)).await
+    }
+    async fn begin_snapfs_scan(&self, id: ScanId, scope: &str, wire_id: &str) -> Result<i64> {
+        let (scope, wire_id) = (scope.to_owned(), wire_id.to_owned());
+        self.pool.write(move |db| snapfs::scans::begin(db, id, &scope, &wire_id)).await
+    }
+    async fn name_snapfs_scan(&self, number: i64, scope: &str, wire_id: &str) -> Result<()> {
+        let (scope, wire_id) = (scope.to_owned(), wire_id.to_owned());
+        self.pool.write(move |db| snapfs::scans::name(db, number, &scope, &wire_id)).await
+    }
+    async fn snapfs_scan(&self, scope: &str, wire_id: &str) -> Result<Option<SnapfsScan>> {
+        let (scope, wire_id) = (scope.to_owned(), wire_id.to_owned());
+        self.pool.read(move |db| snapfs::scans::by_wire_id(db, &scope, &wire_id)).await
+    }
+    async fn open_snapfs_scans(&self) -> Result<Vec<SnapfsScan>> {
+        self.pool.read(snapfs::scans::open).await
+    }
+    async fn told_files(&self, number: i64) -> Result<ToldTotals> {
+        self.pool.read(move |db| snapfs::told::count(db, number)).await
+    }
+    async fn snapfs_ingest(&self, ingest: SnapfsIngest) -> Result<()> {
+        self.pool.write(move |db| snapfs::ingest(db, &ingest)).await?;
+        self.published.send_replace(());
+        Ok(())
+    }
+    async fn snapfs_probe(&self, scope: &str, keys: Vec<CacheKey>) -> Result<Vec<Option<(Algorithm, ContentHash)>>> {
+        let scope = scope.to_owned();
+        self.pool.read(move |db| snapfs::cache::probe(db, &scope, &keys)).await
+    }
+    fn snapfs_published(&self) -> watch::Receiver<()> {
+        self.published.subscribe()
+    }
+    async fn open_snapfs_consumer(&self, durable: Durable, at: Timestamp) -> Result<()> {
+        self.pool.write(move |db| snapfs::stream::open(db, &durable, at)).await
+    }
+    async fn snapfs_next(&self, durable: Durable, messages: u32, bytes: u64) -> Result<SnapfsMessages> {
+        self.pool.read(move |db| snapfs::stream::next(db, &durable, messages, bytes)).await
+    }
+    async fn snapfs_ack(&self, durable: Durable, through: u64, at: Timestamp) -> Result<()> {
+        self.pool.write(move |db| snapfs::stream::ack(db, &durable, through, at)).await
+    }
+    async fn snapfs_consumers(&self) -> Result<Vec<SnapfsConsumer>> {
+        self.pool.read(snapfs::stream::consumers).await
+    }
+    async fn forget_snapfs_consumer(&self, durable: Durable) -> Result<()> {
+        self.pool.write(move |db| snapfs::stream::forget(db, &durable)).await?;
+        self.published.send_replace(());
+        Ok(())
+    }
+    async fn create_snapfs_token(&self, token: SnapfsToken, token_hash: [u8; 32]) -> Result<()> {
+        self.pool.write(move |db| snapfs::tokens::create(db, token_hash, &token)).await
+    }
+    async fn use_snapfs_token(
+        &self,
+        token_hash: [u8; 32],
+        at: Timestamp,
+    ) -> Result<Option<(ApiKey, Vec<SnapfsScope>)>> {
+        let found = self.pool.read(move |db| snapfs::tokens::by_hash(db, token_hash, at)).await?;
+        let Some((key, scopes, renew)) = found else { return Ok(None) };
+        if renew {
+            unless_full(self.pool.write(move |db| snapfs::tokens::renew(db, token_hash, at)).await)?;
+        }
+        Ok(Some((key, scopes)))
     }
 }

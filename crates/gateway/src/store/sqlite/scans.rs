@@ -13,11 +13,11 @@ const SCANS_WITH_DETAILS: i64 = 50;
 const SELECT: &str =
     "SELECT scans.*, hosts.name AS host_name FROM scans JOIN hosts ON hosts.id = scans.host_id WHERE 1";
 
-/// Scans that a stopped gateway left running: nothing of them was committed.
+/// Scans that a stopped gateway left running: nothing of them was committed. Those of SnapFS clients go on without it.
 pub fn end_interrupted(db: &Connection, at: Timestamp) -> Result<()> {
     db.execute(
         "UPDATE scans SET state = 'failed', ended_at = ?, error = 'the gateway was stopped while this scan ran; start it again'
-         WHERE state IN ('running', 'queued')",
+         WHERE state IN ('running', 'queued') AND NOT EXISTS (SELECT 1 FROM snapfs_scans WHERE scan_id = scans.id)",
         [at.micros()],
     )?;
     Ok(())

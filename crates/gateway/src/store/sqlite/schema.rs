@@ -21,6 +21,8 @@ const MIGRATIONS: &[Migration] = &[
     sql(include_str!("schema/2-trust.sql")),
     sql(include_str!("schema/3-schedules.sql")),
     Migration { sql: include_str!("schema/4-index.sql"), then: Some(index::pack_files) },
+    sql(include_str!("schema/5-snapfs.sql")),
+    sql(include_str!("schema/6-snapfs-stream.sql")),
 ];
 
 /// `PRAGMA application_id` from the second schema on: "Host" in ASCII.

@@ -12,7 +12,7 @@ use super::rollup::{self, Churn};
 use super::slots::Slots;
 use super::{Row, prefix_of};
 use crate::store::sqlite::scans;
-use crate::store::{IndexCommit, MAX_SCAN_CHANGES, Owner, Result, StoreError};
+use crate::store::{Extent, IndexCommit, MAX_SCAN_CHANGES, Owner, Result, StoreError};
 
 /// Remembered directory ids; when there are more, all are forgotten and looked up again.
 const REMEMBERED_DIRS: usize = 4096;
@@ -21,18 +21,14 @@ const MERGED_OPS: usize = 8192;
 /// Differences held in memory to be listed and searched for moves. What went and came again makes one line of two.
 const MAX_TRACKED: usize = 2 * MAX_SCAN_CHANGES as usize;
 
-/// Applies `batches`, rolls up, and completes the scan.
-pub fn commit(
-    db: &Connection,
-    commit: &IndexCommit,
-    batches: impl Iterator<Item = Result<Vec<IndexOp>>>,
-) -> Result<()> {
+/// Applies what `tell` tells, rolls up, and completes the scan if it is to.
+pub fn commit(db: &Connection, commit: &IndexCommit, tell: impl FnOnce(&mut Applier<'_>) -> Result<()>) -> Result<()> {
     let (root_id, first) = upsert_root(db, commit)?;
     let mut applier = Applier {
         db,
         root_id,
         first,
-        full: commit.full,
+        extent: commit.extent,
         slots: Slots::new(db, root_id)?,
         dirs: HashMap::new(),
         open: None,
@@ -40,19 +36,15 @@ pub fn commit(
         seen: HashSet::new(),
         told: Told::default(),
     };
-    for batch in batches {
-        for op in batch? {
-            applier.apply(op)?;
-        }
-    }
+    tell(&mut applier)?;
     applier.close_dir()?;
-    if commit.full && !first {
+    if commit.extent == Extent::Whole && !first {
         applier.remove_unseen()?;
     }
     let Applier { slots, mut told, .. } = applier;
     slots.finish()?;
     let mut counters = commit.counters;
-    if commit.full && !first {
+    if commit.extent != Extent::Differences && !first {
         let Tally { created, modified, metadata, deleted } = told.tally;
         (counters.created, counters.modified, counters.metadata, counters.deleted) =
             (created, modified, metadata, deleted);
@@ -64,20 +56,26 @@ pub fn commit(
         }
         counters.created = counters.created.saturating_sub(counters.moved);
         counters.deleted = counters.deleted.saturating_sub(counters.moved);
-        keep_changes(db, commit.scan, &told.changes)?;
+        if commit.completes {
+            keep_changes(db, commit.scan, &told.changes)?;
+        }
     }
     rollup::roll_up(db, root_id, &told.touched, told.churn, (!first).then_some(commit.at))?;
     name_owners(db, commit)?;
+    if !commit.completes {
+        return Ok(());
+    }
     scans::forget_old_details(db, commit.host, &commit.root)?;
     db.prepare_cached(
-        "UPDATE scans SET state = 'completed', first = ?, ended_at = ?, counters = ?, generation = ?, error = NULL
-         WHERE id = ?",
+        "UPDATE scans SET state = 'completed', first = ?, ended_at = ?, counters = ?, generation = ?, error = NULL,
+            options = json_set(options, '$.algorithm', ?) WHERE id = ?",
     )?
     .execute((
         first,
         commit.at.micros(),
         scans::counters_json(&counters)?,
         commit.generation as i64,
+        commit.algorithm.name(),
         commit.scan.to_string(),
     ))?;
     Ok(())
@@ -145,14 +143,13 @@ struct OpenDir {
     through: Option<Vec<u8>>,
 }
 
-/// Applies differences in walk order.
-struct Applier<'db> {
+/// Applies differences in walk order: a directory before what is in it, and all entries of one directory together.
+pub struct Applier<'db> {
     db: &'db Connection,
     root_id: i64,
     /// The root had no index: every directory is new.
     first: bool,
-    /// What is not told of is gone.
-    full: bool,
+    extent: Extent,
     slots: Slots<'db>,
     /// Ids of the walk's current branch, so that a directory is looked up once.
     dirs: HashMap<ByteStr, i64>,
@@ -165,6 +162,35 @@ struct Applier<'db> {
 }
 
 impl Applier<'_> {
+    /// Applies batches of differences.
+    pub fn batches(&mut self, batches: impl Iterator<Item = Result<Vec<IndexOp>>>) -> Result<()> {
+        for batch in batches {
+            for op in batch? {
+                self.apply(op)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies a directory's entries, all of them at once.
+    pub fn entries(&mut self, dir: &ByteStr, ops: Vec<EntryOp>) -> Result<()> {
+        self.open(dir)?;
+        if let Some(open) = &mut self.open {
+            open.ops = ops;
+        }
+        self.close_dir()
+    }
+
+    /// Entries of this directory follow.
+    fn open(&mut self, dir: &ByteStr) -> Result<()> {
+        if self.open.as_ref().is_none_or(|open| open.path != *dir) {
+            self.close_dir()?;
+            let id = self.dir_id(dir)?;
+            self.open = Some(OpenDir { id, path: dir.clone(), ops: Vec::new(), through: None });
+        }
+        Ok(())
+    }
+
     fn apply(&mut self, op: IndexOp) -> Result<()> {
         match op {
             IndexOp::Dir { path, op, entry } => self.dir(path, op, &entry),
@@ -173,11 +199,7 @@ impl Applier<'_> {
                 self.dir_removed(&path)
             }
             IndexOp::Entry { dir, name, op, entry } => {
-                if self.open.as_ref().is_none_or(|open| open.path != dir) {
-                    self.close_dir()?;
-                    let id = self.dir_id(&dir)?;
-                    self.open = Some(OpenDir { id, path: dir, ops: Vec::new(), through: None });
-                }
+                self.open(&dir)?;
                 let Some(open) = &mut self.open else { return Ok(()) };
                 open.ops.push(EntryOp { name: name.into_bytes(), op, row: entry.as_ref().map(Row::from) });
                 if open.ops.len() >= MERGED_OPS { self.merge(false) } else { Ok(()) }
@@ -185,7 +207,8 @@ impl Applier<'_> {
         }
     }
 
-    fn dir(&mut self, path: ByteStr, op: Option<ChangeOp>, e: &Entry) -> Result<()> {
+    /// A directory that is new, or differs, or is there.
+    pub fn dir(&mut self, path: ByteStr, op: Option<ChangeOp>, e: &Entry) -> Result<()> {
         self.close_dir()?;
         let parent = match path.as_bytes() {
             b"" => None,
@@ -194,17 +217,51 @@ impl Applier<'_> {
                 Some(self.dir_id(&ByteStr::from(&bytes[..cut]))?)
             }
         };
-        let known: Option<(i64, u32, u32, u32)> = match self.first {
+        let known: Option<(i64, u32, u32, u32, bool)> = match self.first {
             true => None,
             false => self
                 .db
-                .prepare_cached("SELECT id, mode, uid, gid FROM dirs WHERE root_id = ? AND path = ?")?
-                .query_row((self.root_id, path.as_bytes()), |row| {
-                    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
-                })
+                .prepare_cached(
+                    "SELECT id, mode, uid, gid, (mtime_ns, dev, ino, nlink) = (?3, ?4, ?5, ?6) FROM dirs
+                     WHERE root_id = ?1 AND path = ?2",
+                )?
+                .query_row(
+                    (self.root_id, path.as_bytes(), e.mtime_ns, e.dev as i64, e.ino as i64, e.nlink as i64),
+                    |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)),
+                )
                 .optional()?,
         };
-        let id: i64 = self
+        let as_it_was =
+            known.filter(|(_, mode, uid, gid, same)| *same && (*mode, *uid, *gid) == (e.mode, e.uid, e.gid));
+        let id: i64 = match as_it_was {
+            Some((id, ..)) => id,
+            None => self.write_dir(&path, parent, e)?,
+        };
+        self.remember(&path, id);
+        if known.is_none() {
+            // Also an empty one is part of its parent's sums from now on.
+            self.told.touched.insert(id);
+        }
+        let op = match (self.extent != Extent::Differences, known) {
+            (false, _) => op,
+            (true, None) => Some(ChangeOp::Created),
+            (true, Some((_, mode, uid, gid, _))) => {
+                ((mode, uid, gid) != (e.mode, e.uid, e.gid)).then_some(ChangeOp::Metadata)
+            }
+        };
+        if let (false, Some(op)) = (self.first, op) {
+            let seen = Seen { dev: e.dev, ino: e.ino, mtime_ns: e.mtime_ns, hash: None, kind: EntryKind::Dir };
+            self.told.change(op, seen, || path.clone(), None, None, parent.unwrap_or(id));
+        }
+        if self.extent == Extent::Whole && !self.first {
+            self.seen.insert(id);
+            self.open = Some(OpenDir { id, path, ops: Vec::new(), through: None });
+        }
+        Ok(())
+    }
+
+    fn write_dir(&self, path: &ByteStr, parent: Option<i64>, e: &Entry) -> Result<i64> {
+        let id = self
             .db
             .prepare_cached(
                 "INSERT INTO dirs (root_id, parent_id, path, name, mtime_ns, dev, ino, nlink, mode, uid, gid)
@@ -229,27 +286,7 @@ impl Applier<'_> {
                 ),
                 |row| row.get(0),
             )?;
-        self.remember(&path, id);
-        if known.is_none() {
-            // Also an empty one is part of its parent's sums from now on.
-            self.told.touched.insert(id);
-        }
-        let op = match (self.full, known) {
-            (false, _) => op,
-            (true, None) => Some(ChangeOp::Created),
-            (true, Some((_, mode, uid, gid))) => {
-                ((mode, uid, gid) != (e.mode, e.uid, e.gid)).then_some(ChangeOp::Metadata)
-            }
-        };
-        if let (false, Some(op)) = (self.first, op) {
-            let seen = Seen { dev: e.dev, ino: e.ino, mtime_ns: e.mtime_ns, hash: None, kind: EntryKind::Dir };
-            self.told.change(op, seen, || path.clone(), None, None, parent.unwrap_or(id));
-        }
-        if self.full && !self.first {
-            self.seen.insert(id);
-            self.open = Some(OpenDir { id, path, ops: Vec::new(), through: None });
-        }
-        Ok(())
+        Ok(id)
     }
 
     /// Settles what was gathered of the open directory.
@@ -264,19 +301,22 @@ impl Applier<'_> {
     /// Merges what was gathered; `complete` when the directory's entries end with it.
     fn merge(&mut self, complete: bool) -> Result<()> {
         let Some(open) = &mut self.open else { return Ok(()) };
-        let replaces = self.full && !self.first;
+        let replaces = self.extent == Extent::Whole && !self.first;
         let last = if replaces { open.ops.iter().map(|op| &op.name).max().cloned() } else { None };
         let others = match replaces {
             true => Others::Go(open.through.as_deref(), if complete { None } else { last.as_deref() }),
             false => Others::Stay,
         };
-        let (told, first, full, dir, path) = (&mut self.told, self.first, self.full, open.id, &open.path);
+        let compares = self.extent != Extent::Differences;
+        let (told, first, dir, path) = (&mut self.told, self.first, open.id, &open.path);
         let mut tell = |name: &[u8], op: Option<ChangeOp>, old: Option<&Row>, new: Option<&Row>| {
-            told.touched.insert(dir);
+            let op = if compares && !first { difference(old, new) } else { op };
+            if first || !compares || op.is_some() {
+                told.touched.insert(dir);
+            }
             if first {
                 return;
             }
-            let op = if full { difference(old, new) } else { op };
             let (Some(op), Some(seen)) = (op, new.or(old)) else { return };
             let full_path = || match path.is_empty() {
                 true => ByteStr::from(name),

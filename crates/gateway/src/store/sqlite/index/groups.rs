@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use hostler_model::{ContentHash, EntryKind};
+use hostler_model::{Algorithm, ContentHash, EntryKind};
 use rusqlite::Connection;
 
 use super::chunk::Entries;
@@ -66,7 +66,8 @@ pub fn members(db: &Connection, prefix: i64, most: usize) -> Result<Vec<Member>>
     while members.len() < most
         && let Some(row) = rows.next()?
     {
-        let (dir, root, host, algorithm) = (row.get(0)?, row.get(2)?, row.get(3)?, row.get(4)?);
+        let (dir, root, host) = (row.get(0)?, row.get(2)?, row.get(3)?);
+        let algorithm = Algorithm::from_code(row.get(4)?).unwrap_or_default();
         members_of_chunk(
             row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?,
             |p| p == prefix,
@@ -74,7 +75,7 @@ pub fn members(db: &Connection, prefix: i64, most: usize) -> Result<Vec<Member>>
                 members.push(Member {
                     host,
                     root,
-                    algorithm,
+                    algorithm: algorithm.of_digest(hash.as_bytes().len()).code(),
                     hash,
                     size: row.size,
                     dev: row.dev,

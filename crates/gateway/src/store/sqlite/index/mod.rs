@@ -24,9 +24,10 @@ mod rollup;
 mod segment;
 mod slots;
 
-pub use apply::commit;
-pub use chunk::{Entries, Row};
+pub use apply::{Applier, commit};
+pub use chunk::{Entries, Packer, Row};
 pub use convert::pack_files;
+pub use directory::EntryOp;
 pub use groups::{Group, Member, Scope, group, members, members_of_chunk, reclaimable};
 pub use refresh::{Indexer, stale_entries};
 pub use removal::remove_some;

@@ -50,8 +50,12 @@ pub fn find(changes: &mut [Tracked]) -> Vec<(usize, usize)> {
     }
     let mut pairs = Vec::new();
     let mut taken = HashSet::new();
-    let by_inode: HashMap<(u64, u64, EntryKind), usize> =
-        went.iter().map(|i| ((changes[*i].dev, changes[*i].ino, changes[*i].kind), *i)).collect();
+    // Inode 0 is one that was not told.
+    let by_inode: HashMap<(u64, u64, EntryKind), usize> = went
+        .iter()
+        .filter(|i| changes[**i].ino != 0)
+        .map(|i| ((changes[*i].dev, changes[*i].ino, changes[*i].kind), *i))
+        .collect();
     let same_inode = |new: &Tracked| by_inode.get(&(new.dev, new.ino, new.kind)).copied();
     for &new in came.iter().filter(|i| changes[**i].kind != EntryKind::Dir) {
         if let Some(old) = same_inode(&changes[new])
