@@ -1,6 +1,6 @@
 //! Which hash an event tells, and under which key (reference, section 5.2).
 
-use hostler_model::{Algorithm, ContentHash};
+use hostler_model::{Algorithm, ByteStr, ContentHash};
 
 use super::events::Upsert;
 use crate::store::{CacheKey, CachedHash};
@@ -10,30 +10,28 @@ pub fn cached(upsert: &Upsert) -> Option<CachedHash> {
     if upsert.is_deleted == Some(true) {
         return None;
     }
-    let (algorithm, hash) = (upsert.algo.as_ref()?, upsert.hash.as_ref()?);
-    let algorithm: Algorithm = std::str::from_utf8(algorithm.as_bytes()).ok()?.parse().ok()?;
-    let hash = digest(hash.as_bytes(), algorithm)?;
-    let path = upsert.path.as_ref().filter(|path| !path.is_empty())?.clone();
+    let (algorithm, hash) = hash(upsert)?;
+    let path = upsert.path.as_ref().filter(|path| !path.is_empty())?;
     let (size, mtime) = (upsert.size.unsigned()?, upsert.mtime.int()?);
     i64::try_from(size).ok()?;
-    let key = CacheKey { inode: inode(upsert.dev.unsigned(), upsert.inode.unsigned()), path, size, mtime };
-    Some(CachedHash { key, algorithm, hash })
+    let inode = inode(upsert.dev.unsigned(), upsert.inode.unsigned());
+    let path = if inode.is_some() { ByteStr::default() } else { path.clone() };
+    Some(CachedHash { key: CacheKey { inode, path, size, mtime }, algorithm, hash })
+}
+
+/// The hash in an upsert, made by an algorithm that SnapFS knows.
+pub fn hash(upsert: &Upsert) -> Option<(Algorithm, ContentHash)> {
+    let algorithm = algorithm(upsert.algo.as_ref()?)?;
+    let hash = ContentHash::from_hex(std::str::from_utf8(upsert.hash.as_ref()?.as_bytes()).ok()?)?;
+    (hash.as_bytes().len() == algorithm.digest_len()).then_some((algorithm, hash))
+}
+
+/// An algorithm that SnapFS knows.
+pub fn algorithm(name: &ByteStr) -> Option<Algorithm> {
+    [Algorithm::Sha1, Algorithm::Sha256, Algorithm::Xxh64].into_iter().find(|a| a.name().as_bytes() == name.as_bytes())
 }
 
 /// Device and inode, when both say something: 0 says nothing.
 pub fn inode(dev: Option<u64>, inode: Option<u64>) -> Option<(u64, u64)> {
     dev.zip(inode).filter(|(dev, inode)| *dev != 0 && *inode != 0)
-}
-
-fn digest(hex: &[u8], algorithm: Algorithm) -> Option<ContentHash> {
-    let mut bytes = [0; 32];
-    let bytes = &mut bytes[..algorithm.digest_len()];
-    if hex.len() != 2 * bytes.len() {
-        return None;
-    }
-    for (byte, pair) in bytes.iter_mut().zip(hex.chunks_exact(2)) {
-        let digit = |at: u8| (at as char).to_digit(16);
-        *byte = (digit(pair[0])? << 4 | digit(pair[1])?) as u8;
-    }
-    ContentHash::new(bytes)
 }

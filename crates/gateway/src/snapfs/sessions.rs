@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::agents::{Agents, Generation};
-use super::cache_key::cached;
+use super::cache_key::{self, cached};
 use super::events::{Event, ScanEvent, Sent, Upsert};
 use super::places;
 use super::session::{End, Known, Session, Sessions};
@@ -152,22 +152,27 @@ impl Snapfs {
         let caller = Caller { scope: &scope, address, who: &who };
         let mut gathered = Gathered::default();
         let mut hashes = Vec::new();
-        let mut last: Option<(Option<ByteStr>, Arc<Session>)> = None;
+        let mut last: Option<(Option<ByteStr>, Arc<Session>, ByteStr)> = None;
         for event in events {
             match event {
                 Event::Upsert(upsert, sent) => {
                     let session = match &last {
-                        Some((id, session)) if *id == upsert.scan_id => session.clone(),
+                        Some((id, session, _)) if *id == upsert.scan_id => session.clone(),
                         _ => self.0.session_of_file(&caller, &upsert).await?,
                     };
-                    if last.as_ref().is_none_or(|(id, _)| *id != upsert.scan_id) {
-                        last = Some((upsert.scan_id.clone(), session.clone()));
+                    if last.as_ref().is_none_or(|(id, ..)| *id != upsert.scan_id) {
+                        let root = session.get(|known| known.root.clone());
+                        last = Some((upsert.scan_id.clone(), session.clone(), root));
                     }
                     if obeys && session.get(|known| known.refused) {
                         return Err(IngestError::Cancelled);
                     }
-                    hashes.extend(cached(&upsert));
-                    gather_file(&mut gathered, &session, &upsert, &sent);
+                    let cached = cached(&upsert);
+                    let hash = cached.as_ref().map(|cached| cached.hash);
+                    hashes.extend(cached);
+                    if let Some((_, session, root)) = &last {
+                        gather_file(&mut gathered, session, root, &upsert, hash, &sent);
+                    }
                 }
                 Event::Started(event) => {
                     let session = self.0.session_of_scan(&caller, &event).await?;
@@ -177,6 +182,7 @@ impl Snapfs {
                     let algorithm = algorithm(&event);
                     gathered.algorithm = algorithm.or(gathered.algorithm);
                     let root = event.root_path.as_ref().map(places::root);
+                    last = None;
                     session.heard(|known| {
                         known.started = true;
                         known.algorithm = algorithm.or(known.algorithm);
@@ -213,7 +219,7 @@ impl Snapfs {
                 Event::Cancelled(event) => self.0.ends(&caller, &mut gathered, event, End::Cancelled).await?,
                 Event::Unreadable(why) => {
                     tracing::warn!(client = %who, %why, "an event was published and not indexed");
-                    if let Some((_, session)) = &last {
+                    if let Some((_, session, _)) = &last {
                         let error = ScanError { path: ByteStr::default(), operation: "event".into(), message: why };
                         gathered.error(session, error);
                     }
@@ -460,13 +466,7 @@ fn wire_id(event: &ScanEvent) -> String {
 }
 
 fn algorithm(event: &ScanEvent) -> Option<Algorithm> {
-    let name = event.hash_algo.as_ref()?;
-    snapfs_algorithm(name)
-}
-
-/// An algorithm that SnapFS knows.
-pub fn snapfs_algorithm(name: &ByteStr) -> Option<Algorithm> {
-    [Algorithm::Sha1, Algorithm::Sha256, Algorithm::Xxh64].into_iter().find(|a| a.name().as_bytes() == name.as_bytes())
+    cache_key::algorithm(event.hash_algo.as_ref()?)
 }
 
 /// Text of a client, for people.
@@ -504,12 +504,18 @@ fn scan_error(event: &ScanEvent, root: &ByteStr) -> ScanError {
     }
 }
 
-fn gather_file(gathered: &mut Gathered, session: &Arc<Session>, upsert: &Upsert, sent: &Sent) {
+fn gather_file(
+    gathered: &mut Gathered,
+    session: &Arc<Session>,
+    root: &ByteStr,
+    upsert: &Upsert,
+    hash: Option<ContentHash>,
+    sent: &Sent,
+) {
     if upsert.is_deleted == Some(true) {
         return;
     }
-    let root = session.get(|known| known.root.clone());
-    let located = locate(&root, &sent.0);
+    let located = locate(root, &sent.0);
     let (dir, name) = match located {
         Ok(located) => located,
         Err(message) => {
@@ -517,7 +523,7 @@ fn gather_file(gathered: &mut Gathered, session: &Arc<Session>, upsert: &Upsert,
             return gathered.error(session, error);
         }
     };
-    let entry = entry(upsert);
+    let entry = entry(upsert, hash);
     for (group, id, name) in [(false, entry.uid, &upsert.owner), (true, entry.gid, &upsert.group)] {
         if let Some(name) = name
             && id != UNKNOWN_OWNER
@@ -552,13 +558,9 @@ fn locate(root: &ByteStr, sent: &ByteStr) -> Result<(ByteStr, ByteStr), &'static
     })
 }
 
-fn entry(upsert: &Upsert) -> Entry {
+/// `hash` when it was read already.
+fn entry(upsert: &Upsert, hash: Option<ContentHash>) -> Entry {
     let id = |n: super::events::Number| n.unsigned().and_then(|n| u32::try_from(n).ok()).unwrap_or(UNKNOWN_OWNER);
-    let hash = || {
-        let algorithm = snapfs_algorithm(upsert.algo.as_ref()?)?;
-        let digits = std::str::from_utf8(upsert.hash.as_ref()?.as_bytes()).ok()?;
-        ContentHash::from_hex(digits).filter(|hash| hash.as_bytes().len() == algorithm.digest_len())
-    };
     Entry {
         kind: EntryKind::File,
         size: upsert.size.unsigned().unwrap_or(0).min(i64::MAX.cast_unsigned()),
@@ -570,6 +572,6 @@ fn entry(upsert: &Upsert) -> Entry {
         mode: upsert.mode.unsigned().map_or(0, |mode| mode as u32 & 0o7777),
         uid: id(upsert.uid),
         gid: id(upsert.gid),
-        hash: hash(),
+        hash: hash.or_else(|| Some(cache_key::hash(upsert)?.1)),
     }
 }

@@ -17,12 +17,15 @@ CREATE TABLE snapfs_hashes (
     PRIMARY KEY (scope, key)
 ) STRICT, WITHOUT ROWID;
 
--- How far old hashes were looked for: one row.
+-- How far old hashes were looked for: one row. `oldest` is the oldest hour that this round has seen, and before the hour `due`
+-- none is old enough.
 CREATE TABLE snapfs_pruned (
     scope INTEGER NOT NULL,
-    key BLOB NOT NULL
+    key BLOB NOT NULL,
+    oldest INTEGER,
+    due INTEGER NOT NULL
 ) STRICT;
-INSERT INTO snapfs_pruned VALUES (0, x'');
+INSERT INTO snapfs_pruned VALUES (0, x'', NULL, 0);
 
 -- `last` is the number of the newest message, `bytes` what those that are kept take.
 CREATE TABLE snapfs_subjects (

@@ -180,12 +180,19 @@ fn number(db: &Connection, scope: &str, algorithm: Option<Algorithm>) -> Result<
     })
 }
 
-/// Looks at the next `rows` for those that are too old. Each write goes a bit further, and from the end back to the start.
+/// Looks at the next `rows` for those that are too old. Each write goes a bit further; at the end of a round it is known when
+/// the next one is worth its while.
 fn prune(db: &Connection, rows: usize, hour: i64) -> Result<()> {
-    let before = hour - SNAPFS_HASH_SECONDS / 3600;
-    let (scope, key): (i64, Vec<u8>) = db
-        .prepare_cached("SELECT scope, key FROM snapfs_pruned")?
-        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    const KEPT: i64 = SNAPFS_HASH_SECONDS / 3600;
+    let before = hour - KEPT;
+    let (scope, key, oldest, due): (i64, Vec<u8>, Option<i64>, i64) = db
+        .prepare_cached("SELECT scope, key, oldest, due FROM snapfs_pruned")?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+    if hour < due {
+        return Ok(());
+    }
+    // What is written during a round is no older than its beginning.
+    let mut oldest = oldest.unwrap_or(hour);
     let mut query = db.prepare_cached(
         "SELECT scope, key, hour FROM snapfs_hashes WHERE (scope, key) > (?, ?) ORDER BY scope, key LIMIT ?",
     )?;
@@ -193,7 +200,11 @@ fn prune(db: &Connection, rows: usize, hour: i64) -> Result<()> {
     let (mut count, mut last, mut old) = (0, (0, Vec::new()), Vec::new());
     while let Some(row) = seen.next()? {
         count += 1;
-        let aged = row.get::<_, i64>(2)? < before;
+        let written_in: i64 = row.get(2)?;
+        let aged = written_in < before;
+        if !aged {
+            oldest = oldest.min(written_in);
+        }
         if aged || count == rows {
             last = (row.get(0)?, row.get(1)?);
         }
@@ -206,7 +217,10 @@ fn prune(db: &Connection, rows: usize, hour: i64) -> Result<()> {
     for row in &old {
         delete.execute((row.0, &row.1))?;
     }
-    let (scope, key) = if count == rows { last } else { (0, Vec::new()) };
-    db.prepare_cached("UPDATE snapfs_pruned SET scope = ?, key = ?")?.execute((scope, key))?;
+    let next = match count == rows {
+        true => (last.0, last.1, Some(oldest), due),
+        false => (0, Vec::new(), None, oldest + KEPT + 1),
+    };
+    db.prepare_cached("UPDATE snapfs_pruned SET scope = ?, key = ?, oldest = ?, due = ?")?.execute(next)?;
     Ok(())
 }

@@ -115,21 +115,20 @@ fn directory(mtime_ns: i64) -> Entry {
 
 /// Visits the directories that a scan told of, a directory before those in it.
 fn each_dir(db: &Connection, scan: i64, mut visit: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
-    let mut after: Option<Vec<u8>> = None;
+    // The first one may be the root, whose path is empty.
+    let mut sql = "SELECT DISTINCT dir FROM snapfs_told WHERE scan = ? AND dir >= ? ORDER BY dir LIMIT ?";
+    let mut after = Vec::new();
     loop {
         let dirs: Vec<Vec<u8>> = db
-            .prepare_cached(
-                "SELECT DISTINCT dir FROM snapfs_told WHERE scan = ?1 AND (?2 IS NULL OR dir > ?2) ORDER BY dir LIMIT ?3",
-            )?
+            .prepare_cached(sql)?
             .query_map((scan, &after, DIRS), |row| row.get(0))?
             .collect::<rusqlite::Result<_>>()?;
         for dir in &dirs {
             visit(dir)?;
         }
-        match dirs.into_iter().next_back() {
-            Some(last) => after = Some(last),
-            None => return Ok(()),
-        }
+        let Some(last) = dirs.into_iter().next_back() else { return Ok(()) };
+        after = last;
+        sql = "SELECT DISTINCT dir FROM snapfs_told WHERE scan = ? AND dir > ? ORDER BY dir LIMIT ?";
     }
 }
 
