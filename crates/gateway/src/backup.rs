@@ -102,9 +102,11 @@ pub async fn backup(state: &AppState) -> Result<(u64, Body), BackupError> {
 pub async fn restore(state: &AppState, body: BodyDataStream, by: &str) -> Result<(), BackupError> {
     let scratch = state.backups.scratch("restore.db")?;
     receive(body, &scratch.path).await?;
-    state.store.restore_from(&scratch.path, clock::now()).await?;
-    state.fleet.end_all(&CloseReason::Evicted);
+    // Before: nothing of the store that goes is to be committed into the one that comes.
     state.snapfs.forget_all();
+    state.store.restore_from(&scratch.path, clock::now()).await?;
+    state.snapfs.forget_all();
+    state.fleet.end_all(&CloseReason::Evicted);
     state.auth.changed();
     let message = format!("a backup was restored by {by}; hosts that joined after it was made must join again");
     let kept = state.store.append_gateway_event(NewEvent::of_gateway("gateway.restored", Severity::Warning, message));

@@ -273,6 +273,7 @@ impl Gateway {
 
     /// Serves until `stop` is cancelled, then ends: no new scans, links closed, requests finished, store closed.
     pub async fn run(self, stop: CancellationToken) {
+        self.state.snapfs.resume().await;
         let servers = tokio::spawn(self.servers);
         let (schedules, webhooks) = (self.state.schedules.clone(), self.state.webhooks.clone());
         let schedules = tokio::spawn(async move { schedules.run().await });

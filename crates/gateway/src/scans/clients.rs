@@ -30,7 +30,7 @@ const SILENCE_OF_ORPHANS: Duration = Duration::from_secs(30);
 /// Silence that ends the scan of a client which gives no id to its scans, and tells of no end.
 const LOOSE: Duration = Duration::from_secs(30);
 /// An agent that is asked to stop has this long to say that it did.
-const STOPS: Duration = Duration::from_secs(15);
+const STOPS: Duration = Duration::from_secs(10);
 /// Said of a cancelled scan whose client was not heard to stop.
 const GOES_ON: &str =
     "this client may go on by itself, as it cannot be told to stop; what it still tells of is kept and indexed";
@@ -181,7 +181,11 @@ impl Inner {
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => {
-                    let stopped = self.stopping.is_cancelled() || self.stop_client(session).await;
+                    if self.stopping.is_cancelled() {
+                        // The client goes on, and so does what it told: nothing is committed before its end.
+                        return Err(Ended::Cancelled(None));
+                    }
+                    let stopped = self.stop_client(session).await;
                     return match session.get(|known| known.end.clone()) {
                         // It was quicker.
                         Some(end @ End::Completed { .. }) => self.close(scan, session, end).await,
@@ -191,7 +195,7 @@ impl Inner {
                 }
                 _ = changes.changed() => {}
                 _ = tick.tick() => {
-                    if let Some(end) = self.silence(session, job.is_some() && !began) {
+                    if let Some(end) = self.silence(session, !began) {
                         session.end(end);
                     }
                 }
@@ -241,7 +245,7 @@ impl Inner {
             });
         }
         if known.loose {
-            return (silent > LOOSE).then_some(End::Completed { seen: None, authoritative: false });
+            return (silent > LOOSE).then_some(End::Completed { seen: None, sent: 0, authoritative: false });
         }
         let allowed = match (known.orphaned, known.telemetry) {
             (true, _) => SILENCE_OF_ORPHANS,
@@ -257,26 +261,21 @@ impl Inner {
         })
     }
 
-    /// Makes a client stop: by its agent's socket when that knows how, else by refusing its calls. False when it was not
-    /// heard to stop.
+    /// Asks a client to stop, by its agent's socket; false when it was not heard to do so. Agents of generation A know no such
+    /// message, but Hostler's does in either. Refusing the calls of those without a socket would make `snapfs` 0.4.3 hang for
+    /// ever: its walk waits for a consumer that has ended.
     async fn stop_client(&self, session: &Session) -> bool {
-        let asked = self.agents.of(session.host).is_some_and(|agent| agent.cancel(session.scan));
-        if !asked {
-            session.note(|known| known.refused = true);
+        if !self.agents.of(session.host).is_some_and(|agent| agent.cancel(session.scan)) {
             return false;
         }
         let mut changes = session.changes();
         let ended = async { while session.get(|known| known.end.is_none()) && changes.changed().await.is_ok() {} };
-        let stopped = tokio::time::timeout(STOPS, ended).await.is_ok();
-        if !stopped {
-            session.note(|known| known.refused = true);
-        }
-        stopped
+        tokio::time::timeout(STOPS, ended).await.is_ok()
     }
 
     async fn close(&self, scan: &Scan, session: &Session, end: End) -> Result<(), Ended> {
-        let (seen, authoritative) = match end {
-            End::Completed { seen, authoritative } => (seen, authoritative),
+        let (seen, sent, authoritative) = match end {
+            End::Completed { seen, sent, authoritative } => (seen, sent, authoritative),
             End::Cancelled => return self.broke_off(session, Ended::Cancelled(None)).await,
             End::Failed(text) => return self.broke_off(session, Ended::Failed(text)).await,
         };
@@ -284,7 +283,8 @@ impl Inner {
         let told = self.store.told_files(session.number).await?;
         // Calls may have been lost that the client thinks were taken. Further names of hard links are seen, and not told of by
         // the upstream client.
-        let all_came = seen.is_none_or(|seen| seen.saturating_sub(told.files) <= told.further_names);
+        let all_came =
+            told.files >= sent && seen.is_none_or(|seen| seen.saturating_sub(told.files) <= told.further_names);
         let extent = if authoritative && all_came { Extent::Whole } else { Extent::Part };
         let counters = ScanCounters { files: told.files, dirs: told.dirs, ..known.counters };
         Ok(self.commit_told(session, &known, extent, Some((scan.id, counters))).await?)
@@ -292,6 +292,9 @@ impl Inner {
 
     async fn broke_off(&self, session: &Session, ended: Ended) -> Result<(), Ended> {
         let known = session.known();
+        if known.forgotten {
+            return Err(ended);
+        }
         if let Err(error) = self.commit_told(session, &known, Extent::Part, None).await {
             tracing::error!(scan = %session.scan, %error, "the files of a scan that broke off were not kept");
         }

@@ -143,7 +143,7 @@ impl Agent {
         })
     }
 
-    /// Asks a job to stop; false when the agent knows no such message, or its socket takes nothing.
+    /// Asks a job to stop; false when the socket takes nothing. Upstream agents of generation A ignore it.
     pub fn cancel(&self, scan: ScanId) -> bool {
         #[derive(Serialize)]
         struct Message {
@@ -154,7 +154,7 @@ impl Agent {
         }
         let (command_id, scan_id) = (scan.to_string(), scan.to_string());
         let message = Message { r#type: "SCAN_CANCEL", command_id, scan_id, reason: "cancelled at the gateway" };
-        self.generation == Generation::B && self.send(&message)
+        self.send(&message)
     }
 
     /// Answers a `PING`.

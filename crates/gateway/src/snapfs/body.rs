@@ -64,6 +64,19 @@ impl FromRequest<AppState> for Bounded {
     }
 }
 
+/// A body of a few words. It waits for no room: it takes next to none.
+pub struct Small(pub Bounded);
+
+impl FromRequest<AppState> for Small {
+    type Rejection = Response;
+    async fn from_request(request: Request, _: &AppState) -> Result<Self, Response> {
+        let body = axum::body::to_bytes(request.into_body(), PART).await.map_err(|_| {
+            reply::detail(StatusCode::PAYLOAD_TOO_LARGE, "this body has 64 KiB at most, and must come whole")
+        })?;
+        Ok(Self(Bounded { body: body.into(), _room: None }))
+    }
+}
+
 /// Parses a body; what is wrong with it becomes a 422.
 pub async fn parse<T, F>(body: Bounded, parse: F) -> Result<T, Response>
 where

@@ -5,7 +5,6 @@ use std::fmt;
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, header};
 use axum::response::Response;
 use hostler_model::ByteStr;
 use serde::Deserialize;
@@ -17,7 +16,7 @@ use super::body::{self, Bounded};
 use super::events::{Event, Sent, Upsert};
 use super::json;
 use super::problems::{self, Problems, Step};
-use super::sessions::{Call, IngestError};
+use super::sessions::Call;
 use super::{paths, reply};
 use crate::state::AppState;
 use crate::store::StoreError;
@@ -32,7 +31,6 @@ pub async fn ingest(
     State(state): State<AppState>,
     caller: Caller,
     query: Result<Query<HashMap<String, String>>, QueryRejection>,
-    headers: HeaderMap,
     body: Bounded,
 ) -> Result<Response, Response> {
     const PATTERN: (&str, &str) = ("string_pattern_mismatch", "String should match pattern '^[A-Za-z0-9._-]{1,256}$'");
@@ -53,15 +51,13 @@ pub async fn ingest(
         subject: subject.clone(),
         message: told.message,
         events: told.events,
-        obeys: headers.get(header::USER_AGENT).is_some_and(|agent| agent.as_bytes().starts_with(b"Hostler/")),
     };
     match state.snapfs.ingest(call).await {
         Ok(()) => {}
-        Err(IngestError::Cancelled) => return Err(reply::refused("this scan was cancelled")),
-        Err(IngestError::Store(StoreError::TooMany { .. })) => {
+        Err(StoreError::TooMany { what: "SnapFS subjects", .. }) => {
             return Err(Problems::one(TOO_MANY, &in_query, None).reply());
         }
-        Err(IngestError::Store(error)) => return Err(reply::broken(&error)),
+        Err(error) => return Err(reply::broken(&error)),
     }
     metrics::counter!("hostler_snapfs_events_total").increment(received as u64);
     // A name has no character that JSON escapes.

@@ -5,14 +5,14 @@ use axum::response::Response;
 use serde_json::value::RawValue;
 
 use super::access::Caller;
-use super::body::{self, Bounded};
+use super::body::{self, Small};
 use super::json;
 use super::problems::{self, Problems, Step};
 use super::reply;
 use crate::state::AppState;
 
 /// No rows, to any statement.
-pub async fn sql(State(_): State<AppState>, caller: Caller, body: Bounded) -> Result<Response, Response> {
+pub async fn sql(State(_): State<AppState>, caller: Caller, Small(body): Small) -> Result<Response, Response> {
     caller.read()?;
     body::parse(body, check).await?;
     Ok(reply::json(r#"{"rows":[]}"#))

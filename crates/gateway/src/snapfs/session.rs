@@ -28,6 +28,8 @@ pub enum End {
     Completed {
         /// Entries that were seen, when the client said so.
         seen: Option<u64>,
+        /// Files that it was to tell of, as far as it said so.
+        sent: u64,
         /// The client vouches that what it did not tell of is gone.
         authoritative: bool,
     },
@@ -60,8 +62,8 @@ pub struct Known {
     pub loose: bool,
     /// Its agent came back and does not know it.
     pub orphaned: bool,
-    /// Its calls are refused if the client stops at that: the one way to stop one without a socket.
-    pub refused: bool,
+    /// The store does not have it any more: nothing of it is to be committed.
+    pub forgotten: bool,
     /// How it ended.
     pub end: Option<End>,
     /// When files came that are not committed yet though the scan has ended.
@@ -228,6 +230,7 @@ impl Sessions {
         self.lock().by_scan.retain(|_, session| {
             let gone = session.host == host;
             if gone {
+                session.note(|known| known.forgotten = true);
                 session.end(End::Failed("its host was removed".to_owned()));
             }
             !gone
@@ -252,7 +255,7 @@ mod tests {
     fn the_first_end_counts() {
         let session = Session::new(ScanId::new(), HostId::new(), 1, Known::default());
         assert!(session.end(End::Cancelled));
-        assert!(!session.end(End::Completed { seen: None, authoritative: true }));
+        assert!(!session.end(End::Completed { seen: None, sent: 0, authoritative: true }));
         assert_eq!(session.known().end, Some(End::Cancelled));
     }
 }

@@ -10,7 +10,7 @@ use hostler_model::{
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::agents::{Agents, Generation};
+use super::agents::{Agent, Agents, Generation};
 use super::cache_key::{self, cached};
 use super::events::{Event, ScanEvent, Sent, Upsert};
 use super::places;
@@ -27,6 +27,8 @@ const MAX_WIRE_ID: usize = 256;
 const MAX_PATH: usize = 32 << 10;
 /// Directories in it.
 const MAX_DEPTH: usize = 512;
+/// Scans of clients that are followed at the same time.
+const MAX_UNDER_WAY: usize = 2000;
 /// Errors of one call that are kept.
 const MAX_ERRORS: usize = 1000;
 /// Files that come after their scan's end are committed when none came for this long.
@@ -46,20 +48,6 @@ pub struct Call {
     pub message: Vec<u8>,
     /// Its events in their order.
     pub events: Vec<Event>,
-    /// The client stops when it is refused, as Hostler's does. `snapfs` 0.4.3 hangs for ever then: its walk waits for a
-    /// consumer that has ended.
-    pub obeys: bool,
-}
-
-/// Why a call was not taken. Nothing of it was kept.
-#[derive(Debug, thiserror::Error)]
-pub enum IngestError {
-    /// Its scan was cancelled: the client is to stop.
-    #[error("this scan was cancelled")]
-    Cancelled,
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
 }
 
 /// The edge for SnapFS clients. Cheap to clone.
@@ -135,11 +123,15 @@ impl Snapfs {
         }
     }
 
-    /// Follows again what went on while the gateway was away, then commits what comes late, until `stopping`.
-    pub async fn run(&self, stopping: CancellationToken) {
+    /// Follows again what went on while the gateway was away. Before any client is answered: what it tells must meet its scan.
+    pub async fn resume(&self) {
         if let Err(error) = self.0.resume().await {
             tracing::error!(%error, "scans of SnapFS clients that were under way are not followed");
         }
+    }
+
+    /// Commits what comes late, until `stopping`.
+    pub async fn run(&self, stopping: CancellationToken) {
         let mut tick = tokio::time::interval(Duration::from_secs(1));
         while stopping.run_until_cancelled(tick.tick()).await.is_some() {
             self.0.commit_late().await;
@@ -147,8 +139,8 @@ impl Snapfs {
     }
 
     /// Takes one call of a client: returns when it is durable.
-    pub async fn ingest(&self, call: Call) -> Result<(), IngestError> {
-        let Call { scope, address, who, subject, message, events, obeys } = call;
+    pub async fn ingest(&self, call: Call) -> Result<(), StoreError> {
+        let Call { scope, address, who, subject, message, events } = call;
         let caller = Caller { scope: &scope, address, who: &who };
         let mut gathered = Gathered::default();
         let mut hashes = Vec::new();
@@ -164,9 +156,6 @@ impl Snapfs {
                         let root = session.get(|known| known.root.clone());
                         last = Some((upsert.scan_id.clone(), session.clone(), root));
                     }
-                    if obeys && session.get(|known| known.refused) {
-                        return Err(IngestError::Cancelled);
-                    }
                     let cached = cached(&upsert);
                     let hash = cached.as_ref().map(|cached| cached.hash);
                     hashes.extend(cached);
@@ -176,9 +165,6 @@ impl Snapfs {
                 }
                 Event::Started(event) => {
                     let session = self.0.session_of_scan(&caller, &event).await?;
-                    if obeys && session.get(|known| known.refused) {
-                        return Err(IngestError::Cancelled);
-                    }
                     let algorithm = algorithm(&event);
                     gathered.algorithm = algorithm.or(gathered.algorithm);
                     let root = event.root_path.as_ref().map(places::root);
@@ -191,9 +177,6 @@ impl Snapfs {
                 }
                 Event::Telemetry(event) => {
                     if let Some(session) = self.0.known_session(&caller, &event).await? {
-                        if obeys && session.get(|known| known.refused) {
-                            return Err(IngestError::Cancelled);
-                        }
                         session.heard(|known| {
                             known.telemetry = true;
                             count(known, &event);
@@ -209,7 +192,12 @@ impl Snapfs {
                 Event::Completed(event) => {
                     let whole = event.authoritative_for_deletes.unwrap_or(false)
                         && [event.walk_errors, event.permission_errors].iter().all(|n| n.unsigned().unwrap_or(0) == 0);
-                    let end = End::Completed { seen: event.files_seen.unsigned(), authoritative: whole };
+                    // Upstream counts each file that it was to tell of once, whether the call was taken or not.
+                    let sent = [event.cache_hits, event.hashed, event.hash_errors]
+                        .iter()
+                        .filter_map(|n| n.unsigned())
+                        .fold(0, u64::saturating_add);
+                    let end = End::Completed { seen: event.files_seen.unsigned(), sent, authoritative: whole };
                     self.0.ends(&caller, &mut gathered, event, end).await?;
                 }
                 Event::Failed(event) => {
@@ -230,7 +218,9 @@ impl Snapfs {
         let Gathered { files, errors, owners, algorithm, ends } = gathered;
         let counts: Vec<(Arc<Session>, u64, u64)> = files
             .iter()
-            .map(|(session, files)| (session.clone(), files.len() as u64, files.iter().map(|f| f.entry.size).sum()))
+            .map(|(session, files)| {
+                (session.clone(), files.len() as u64, files.iter().map(|f| f.entry.size).fold(0, u64::saturating_add))
+            })
             .collect();
         let files = files.into_iter().map(|(session, files)| (session.number, files)).collect();
         let at = clock::now();
@@ -289,9 +279,12 @@ impl Inner {
 
     async fn known_session(&self, caller: &Caller<'_>, event: &ScanEvent) -> Result<Option<Arc<Session>>, StoreError> {
         let wire_id = wire_id(event);
-        // Our own id, given to an agent. Its socket may have come with other credentials than its calls.
+        // Our own id, given to an agent. Its socket may have come with other credentials than its calls, as long as both come
+        // from one place.
         if let Some(session) = wire_id.parse::<ScanId>().ok().and_then(|id| self.sessions.of(id))
             && session.get(|known| known.wire_id == wire_id)
+            && (session.get(|known| known.scope == caller.scope)
+                || self.agents.of(session.host).is_some_and(|agent| is_beside(caller, &agent)))
         {
             return Ok(Some(session));
         }
@@ -308,9 +301,9 @@ impl Inner {
 
     /// A scan that ended a while ago, or before a restart.
     fn remember(&self, kept: SnapfsScan) -> Arc<Session> {
-        let SnapfsScan { number, scan, scope, wire_id, root, host, ended } = kept;
+        let SnapfsScan { number, scan, scope, wire_id, root, host, ended, algorithm } = kept;
         let end = ended.then_some(End::Cancelled);
-        let known = Known { scope, wire_id, root, started: true, end, ..Known::default() };
+        let known = Known { scope, wire_id, root, algorithm, started: true, end, ..Known::default() };
         let session = Arc::new(Session::new(scan, host, number, known));
         self.sessions.add(session.clone());
         session
@@ -324,6 +317,10 @@ impl Inner {
             self.store.name_snapfs_scan(session.number, caller.scope, &wire_id).await?;
             self.sessions.rename(&session, caller.scope, wire_id);
             return Ok(session);
+        }
+        let under_way = |session: &Session| session.get(|known| known.end.is_none());
+        if self.sessions.which(under_way).len() >= MAX_UNDER_WAY {
+            return Err(StoreError::TooMany { what: "scans of SnapFS clients under way", most: MAX_UNDER_WAY as u64 });
         }
         let hostname = event.hostname.as_ref().map(words).filter(|name| !name.is_empty());
         let machine = SnapfsMachine {
@@ -379,23 +376,16 @@ impl Inner {
         if event.trigger_type.as_ref().is_some_and(|trigger| trigger.as_bytes() != b"manual") {
             return None;
         }
-        let waits =
-            |session: &Session| session.get(|known| known.wire_id.is_empty() && !known.started && known.end.is_none());
-        let ours = |session: &Session| {
-            let agent = self.agents.of(session.host);
-            agent.is_some_and(|agent| {
-                agent.generation == Generation::A
-                    && (agent.scope == caller.scope || (agent.address.is_some() && agent.address == caller.address))
-            })
+        let waits = |session: &Session| {
+            session
+                .get(|known| known.wire_id.is_empty() && !known.started && known.end.is_none() && known.root == *root)
         };
-        let mut waiting = self.sessions.which(|session| waits(session) && ours(session));
-        waiting.sort_by_key(|session| session.number);
-        // The root may have been asked for by a symbolic link.
-        match waiting.iter().position(|session| session.get(|known| known.root == *root)) {
-            Some(at) => Some(waiting.remove(at)),
-            None if waiting.len() == 1 => waiting.pop(),
-            None => None,
-        }
+        let ours = |session: &Session| {
+            let agent = self.agents.of(session.host).filter(|agent| agent.generation == Generation::A);
+            agent.is_some_and(|agent| agent.scope == caller.scope || is_beside(caller, &agent))
+        };
+        // The one that was asked for first.
+        self.sessions.which(|session| waits(session) && ours(session)).into_iter().min_by_key(|session| session.number)
     }
 
     async fn ends(
@@ -421,16 +411,18 @@ impl Inner {
                 continue;
             }
             let scan = self.store.scan(id).await?;
-            let telemetry = true;
+            if !ended && scan.started_at.is_none() {
+                let error = "the gateway was stopped before this scan began; start it again".to_owned();
+                self.store.scan_ended(id, ScanState::Failed, Some(error), scan.counters, clock::now()).await?;
+                continue;
+            }
             let session = self.remember(kept);
             if ended {
                 session.note(|known| known.late = Some(Instant::now()));
                 continue;
             }
             session.note(|known| {
-                known.telemetry = telemetry;
-                known.started = scan.started_at.is_some();
-                known.algorithm = Some(scan.options.algorithm);
+                known.telemetry = true;
                 known.loose = known.wire_id.starts_with(LOOSE);
             });
             self.scans.follow_client(scan, session);
@@ -447,6 +439,12 @@ impl Inner {
             }
         }
     }
+}
+
+/// One of the two has no credentials, and both come from one address: a program and its child. Two keys are two clients.
+fn is_beside(caller: &Caller<'_>, agent: &Agent) -> bool {
+    let anonymous = |scope: &str| scope.starts_with("address:");
+    agent.address.is_some() && agent.address == caller.address && (anonymous(caller.scope) || anonymous(&agent.scope))
 }
 
 /// Before the root of a scan without an id.

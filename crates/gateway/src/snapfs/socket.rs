@@ -333,7 +333,7 @@ fn complete(session: &Session, told: &Told) {
         }
     });
     // The event that says what may be gone has not come.
-    session.end(End::Completed { seen: None, authoritative: false });
+    session.end(End::Completed { seen: None, sent: 0, authoritative: false });
 }
 
 fn failed(session: &Session, told: &Told) {

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::value::RawValue;
 
 use super::access::{self, TOKEN_DIGITS, TOKEN_PREFIX};
-use super::body::{self, Bounded};
+use super::body::{self, Bounded, Small};
 use super::json;
 use super::problems::{self, Problems, Step};
 use super::reply;
@@ -21,7 +21,7 @@ pub async fn exchange(
     State(state): State<AppState>,
     from: Peer,
     headers: HeaderMap,
-    body: Bounded,
+    Small(body): Small,
 ) -> Result<Response, Response> {
     let (key, hash) = access::api_key(&state, &headers).await.map_err(|mut response| {
         if response.status() == axum::http::StatusCode::UNAUTHORIZED {

@@ -37,6 +37,8 @@ pub struct SnapfsScan {
     pub host: HostId,
     /// It has ended; what comes late is still kept.
     pub ended: bool,
+    /// How it hashes; `None` while it has not said so.
+    pub algorithm: Option<Algorithm>,
 }
 
 /// What a hash is remembered under (reference 5.2): device and inode when both are there, else the path.

@@ -398,6 +398,7 @@ async fn directories_whose_names_sort_between_a_parent_and_its_children_lose_not
     for scan in ["one", "two"] {
         let upserts: Vec<Value> = names.iter().zip(1..).map(|(name, inode)| upsert(scan, name, inode)).collect();
         gateway.tells(&[upserts, vec![completed(scan, 5)]].concat()).await;
+        gateway.last_scan("completed").await;
     }
     let second = || async { Some(gateway.last_scan("completed").await).filter(|s| s["first"] == false) };
     let two = gateway.eventually(second).await;
@@ -406,4 +407,61 @@ async fn directories_whose_names_sort_between_a_parent_and_its_children_lose_not
     let mut sorted = names.map(str::to_owned);
     sorted.sort();
     assert_eq!(gateway.names().await, sorted);
+}
+
+#[tokio::test]
+async fn links_to_elsewhere_do_not_hide_that_calls_were_lost() {
+    let gateway = Running::start().await;
+    let linked = |scan: &str, name: &str, inode: u64| {
+        let mut event = upsert(scan, name, inode);
+        event["data"]["nlinks"] = json!(7);
+        event
+    };
+    let end = |scan: &str, published: u64| {
+        let mut end = completed(scan, 3);
+        end["data"]
+            .as_object_mut()
+            .unwrap()
+            .extend(json!({"cache_hits": 1, "hashed": 2, "published": published}).as_object().unwrap().clone());
+        end
+    };
+    let all: Vec<Value> = ["a", "b", "c"].iter().zip(1..).map(|(name, inode)| linked("one", name, inode)).collect();
+    gateway.tells(&[all, vec![end("one", 3)]].concat()).await;
+    gateway.eventually_names(&["a", "b", "c"]).await;
+    gateway.tells(&[linked("two", "a", 1), end("two", 1)]).await;
+    let second = || async { Some(gateway.last_scan("completed").await).filter(|s| s["first"] == false) };
+    let two = gateway.eventually(second).await;
+    assert_eq!(two["counters"]["deleted"], 0, "{two}");
+    assert_eq!(gateway.names().await, ["a", "b", "c"]);
+}
+
+#[tokio::test]
+async fn what_an_older_scan_tells_late_does_not_undo_a_newer_one() {
+    let gateway = Running::start().await;
+    gateway.tells(&[event("scan.started", "old", &json!({})), upsert("old", "gone", 1)]).await;
+    gateway.tells(&[event("scan.started", "new", &json!({})), upsert("new", "kept", 2), completed("new", 1)]).await;
+    gateway.eventually_names(&["kept"]).await;
+    gateway.tells(&[upsert("old", "gone too", 3), event("scan.failed", "old", &json!({"error": "cut off"}))]).await;
+    gateway.last_scan("completed").await;
+    let failed = || async {
+        let scans = gateway.admin("GET", "/api/v1/scans?state=failed", "").await.json();
+        (scans["items"].as_array().unwrap().len() == 1).then_some(())
+    };
+    gateway.eventually(failed).await;
+    assert_eq!(gateway.names().await, ["kept"]);
+}
+
+#[tokio::test]
+async fn clients_that_do_not_say_where_they_run_are_one_host() {
+    let gateway = Running::start().await;
+    for (scan, host) in [("one", "store1"), ("two", "store2")] {
+        let mut end = completed(scan, 0);
+        end["data"]["hostname"] = json!(host);
+        gateway.tells(&[end]).await;
+    }
+    for name in ["a", "b", "c"] {
+        gateway.tells(&[upsert(name, name, 1)]).await;
+    }
+    let hosts = gateway.admin("GET", "/api/v1/hosts", "").await.json();
+    assert_eq!(hosts["items"].as_array().unwrap().len(), 3, "{hosts}");
 }

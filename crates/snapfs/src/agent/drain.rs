@@ -20,7 +20,7 @@ impl Drain {
     pub(super) fn start_if_needed(&mut self) {
         let runs = self.running.as_ref().is_some_and(|task| !task.is_finished());
         // A spool that cannot be read is told of by the scans that need it.
-        if runs || !self.gateway.spooled().is_ok_and(|files| files > 0) {
+        if runs || !self.gateway.has_spooled() {
             return;
         }
         let (gateway, stop) = (self.gateway.clone(), self.stop.clone());

@@ -152,6 +152,11 @@ impl Gateway {
         self.0.spool.files().map_err(|error| self.spool_error(&error))
     }
 
+    /// Whether the spool may hold something. Reads names only.
+    pub(crate) fn has_spooled(&self) -> bool {
+        self.0.spool.lanes().is_ok_and(|lanes| !lanes.is_empty())
+    }
+
     fn spool_error(&self, error: &io::Error) -> GatewayError {
         GatewayError::Spool(format!(
             "the spool in {} cannot be used: {error}; check its permissions and free space",

@@ -12,7 +12,7 @@ use hostler_model::{Timestamp, bytestr};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
-use super::{pool, scans, schema};
+use super::{pool, scans, schema, snapfs};
 use crate::store::{Result, StoreError};
 
 /// Pages copied between two looks at whether somebody still waits: 4 MiB.
@@ -183,6 +183,7 @@ pub fn copy_in(live: &mut Connection, dir: &Path, backup: &Checked, at: Timestam
     }
     tx.execute_batch("DELETE FROM sessions; DELETE FROM sign_in_links;")?;
     scans::end_interrupted(&tx, at)?;
+    snapfs::scans::end_all(&tx, at)?;
     put_files_back(&tx, dir)?;
     tx.commit()?;
     Ok(())

@@ -150,7 +150,9 @@ fn choose(row: &[u8], key: &CacheKey, wanted: Option<Algorithm>) -> Option<(Algo
         values(row).filter(fits).last()
     };
     let near = key.inode.is_some() && key.mtime >= MILLISECONDS_FROM;
-    let found = at(key.mtime).or_else(|| near.then(|| at(key.mtime + 1).or_else(|| at(key.mtime - 1))).flatten())?;
+    let found = at(key.mtime).or_else(|| {
+        near.then(|| at(key.mtime.saturating_add(1)).or_else(|| at(key.mtime.saturating_sub(1)))).flatten()
+    })?;
     Some((found.algorithm, ContentHash::new(found.digest)?))
 }
 

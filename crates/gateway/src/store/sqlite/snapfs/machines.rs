@@ -10,7 +10,10 @@ use crate::store::{Host, Result, SnapfsMachine};
 pub fn host(db: &Connection, machine: &SnapfsMachine, name: &str, at: Timestamp) -> Result<Host> {
     let named = match find(db, machine)? {
         Some(id) => Some(id),
-        None if machine.joins_only => only(db, machine)?,
+        None if machine.joins_only => match only(db, machine)? {
+            None if machine.hostname.is_none() && machine.agent_id.is_none() => nameless(db, machine)?,
+            only => only,
+        },
         None => None,
     };
     let id = match named {
@@ -58,6 +61,16 @@ fn only(db: &Connection, machine: &SnapfsMachine) -> Result<Option<HostId>> {
         [(id, hostname, agent)] if fits(hostname, &machine.hostname) && fits(agent, &machine.agent_id) => Some(*id),
         _ => None,
     })
+}
+
+/// The scope's host of clients that do not say where they run.
+fn nameless(db: &Connection, machine: &SnapfsMachine) -> Result<Option<HostId>> {
+    Ok(db
+        .prepare_cached(
+            "SELECT host_id FROM snapfs_hosts WHERE scope = ? AND hostname IS NULL AND agent_id IS NULL LIMIT 1",
+        )?
+        .query_row([&machine.scope], |row| rows::parsed(row, "host_id"))
+        .optional()?)
 }
 
 fn create(db: &Connection, machine: &SnapfsMachine, name: &str, at: Timestamp) -> Result<HostId> {

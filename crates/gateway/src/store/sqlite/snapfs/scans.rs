@@ -1,13 +1,14 @@
 //! Scans that SnapFS clients make, under the names that those give them.
 
-use hostler_model::ScanId;
+use hostler_model::{Algorithm, ScanId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use crate::store::sqlite::rows;
 use crate::store::{Result, SnapfsScan};
 
 const SELECT: &str = "SELECT snapfs_scans.number, snapfs_scans.scan_id, snapfs_scans.scope, snapfs_scans.wire_id,
-    scans.host_id, scans.root, scans.state IN ('completed', 'failed', 'cancelled') AS ended
+    scans.host_id, scans.root, scans.state IN ('completed', 'failed', 'cancelled') AS ended,
+    json_extract(scans.options, '$.algorithm') AS algorithm
     FROM snapfs_scans JOIN scans ON scans.id = snapfs_scans.scan_id JOIN hosts ON hosts.id = scans.host_id
     WHERE hosts.removed = 0";
 
@@ -51,6 +52,17 @@ pub fn open(db: &Connection) -> Result<Vec<SnapfsScan>> {
     Ok(open)
 }
 
+/// Ends all that have not ended, and forgets what they told: their clients know nothing of the store that was restored.
+pub fn end_all(db: &Connection, at: Timestamp) -> Result<()> {
+    db.execute(
+        "UPDATE scans SET state = 'failed', ended_at = ?, error = 'a backup was restored while this scan ran; start it again'
+         WHERE state IN ('running', 'queued')",
+        [at.micros()],
+    )?;
+    db.execute("DELETE FROM snapfs_told", [])?;
+    Ok(())
+}
+
 fn from_row(row: &Row<'_>) -> rusqlite::Result<SnapfsScan> {
     Ok(SnapfsScan {
         number: row.get("number")?,
@@ -60,5 +72,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<SnapfsScan> {
         host: rows::parsed(row, "host_id")?,
         root: rows::path(row, "root")?,
         ended: row.get("ended")?,
+        // Jobs begin with the default, which no SnapFS client has.
+        algorithm: row.get::<_, String>("algorithm")?.parse().ok().filter(|a| *a != Algorithm::default()),
     })
 }

@@ -41,14 +41,19 @@ fn append(db: &Connection, scan: i64, dir: &[u8], entries: &[u8]) -> Result<()> 
 /// What a scan told of so far, each file once.
 pub fn count(db: &Connection, scan: i64) -> Result<ToldTotals> {
     let mut totals = ToldTotals::default();
+    let mut untold: HashMap<(u64, u64), u64> = HashMap::new();
     each_dir(db, scan, |dir| {
         totals.dirs += 1;
         for (_, row) in files_of(db, scan, dir)? {
             totals.files += 1;
-            totals.further_names = totals.further_names.saturating_add(row.nlink.saturating_sub(1));
+            if row.nlink > 1 {
+                let left = untold.entry((row.dev, row.ino)).or_insert(row.nlink);
+                *left = left.saturating_sub(1);
+            }
         }
         Ok(())
     })?;
+    totals.further_names = untold.into_values().fold(0, u64::saturating_add);
     Ok(totals)
 }
 
@@ -56,12 +61,31 @@ pub fn count(db: &Connection, scan: i64) -> Result<ToldTotals> {
 pub fn commit(db: &Connection, commit: &IndexCommit, scan: i64) -> Result<()> {
     // Not into the index of a host that is being removed.
     hosts::number(db, commit.host)?;
-    if commit.extent == Extent::Whole {
-        add_further_names(db, commit, scan)?;
+    match (is_superseded(db, commit)?, commit.completes) {
+        (true, true) => {
+            let commit = IndexCommit { extent: Extent::Part, ..commit.clone() };
+            index::commit(db, &commit, |_| Ok(()))?;
+        }
+        (true, false) => {}
+        (false, _) => {
+            if commit.extent == Extent::Whole {
+                add_further_names(db, commit, scan)?;
+            }
+            index::commit(db, commit, |index| apply(db, index, scan))?;
+        }
     }
-    index::commit(db, commit, |index| apply(db, index, scan))?;
     db.prepare_cached("DELETE FROM snapfs_told WHERE scan = ?")?.execute([scan])?;
     Ok(())
+}
+
+/// A scan of the same root that was begun later has completed: what an older one tells is of the past.
+fn is_superseded(db: &Connection, commit: &IndexCommit) -> Result<bool> {
+    Ok(db
+        .prepare_cached(
+            "SELECT 1 FROM scans WHERE host_id = ?1 AND root = ?2 AND state = 'completed'
+                AND created_at > (SELECT created_at FROM scans WHERE id = ?3)",
+        )?
+        .exists((commit.host.to_string(), commit.root.as_bytes(), commit.scan.to_string()))?)
 }
 
 /// Tells the index of a scan's files, with their directories, which clients do not tell of.
@@ -172,6 +196,7 @@ fn add_further_names(db: &Connection, commit: &IndexCommit, scan: i64) -> Result
     )?;
     let mut rows = indexed.query((commit.host.to_string(), commit.root.as_bytes()))?;
     let mut added: Vec<(Vec<u8>, Vec<u8>, Row)> = Vec::new();
+    let mut told: (Option<Vec<u8>>, Vec<(Vec<u8>, Row)>) = (None, Vec::new());
     while let Some(row) = rows.next()? {
         let dir = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
         let mut entries = Entries::new(row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?);
@@ -179,7 +204,10 @@ fn add_further_names(db: &Connection, commit: &IndexCommit, scan: i64) -> Result
             let Some((untold, twin)) = twins.get_mut(&(row.dev, row.ino)).filter(|(untold, _)| *untold > 0) else {
                 continue;
             };
-            if files_of(db, scan, dir)?.binary_search_by(|(told, _)| told.as_slice().cmp(name)).is_err() {
+            if told.0.as_deref() != Some(dir) {
+                told = (Some(dir.to_vec()), files_of(db, scan, dir)?);
+            }
+            if told.1.binary_search_by(|(told, _)| told.as_slice().cmp(name)).is_err() {
                 *untold -= 1;
                 added.push((dir.to_vec(), name.to_vec(), *twin));
             }
