@@ -131,7 +131,6 @@ fn bodies_that_are_wrong_are_refused_in_one_shape() {
             "{\"root\": \"/\", \"options\": {\"hash_min_size\": -1}}",
             "{\"root\": \"/\", \"options\": {\"algorithm\": \"md5\"}}",
             "{\"root\": \"/a\\u0000b\"}",
-            "{\"root\": \"\\ud800\"}",
             "{\"name\": \"x\", \"role\": \"king\"}",
             "{\"name\": \"x\", \"role\": \"viewer\", \"more\": true}",
             "{\"name\": \"x\", \"role\": \"viewer\"} trailing",
@@ -147,6 +146,8 @@ fn bodies_that_are_wrong_are_refused_in_one_shape() {
         assert!(admin.send("POST", path, large.as_bytes()).error(413).contains("256 KiB"));
         alive(&bench.hostler);
     }
+    // A name of Windows, and no absolute path.
+    assert!(admin.send("POST", "/api/v1/scans", br#"{"root": "\ud800"}"#).error(422).contains("absolute path"));
     for name in ["", "   ", &"x".repeat(65), "bell\u{7}"] {
         admin.post("/api/v1/api-keys", &json!({ "name": name, "role": "viewer" })).error(422);
     }

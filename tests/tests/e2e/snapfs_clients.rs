@@ -251,7 +251,7 @@ fn a_scan_goes_on_over_a_crash_of_the_gateway() {
 fn an_agent_of_generation_a_is_given_jobs() {
     let Some((_, agent)) = programs() else { return };
     let site = Site::new();
-    files(&site.tree, 6_000);
+    files(&site.tree, 15_000);
     let key = site.key("scanner", "operator");
     let path = format!("/agents/{key}");
     let _agent = Agent::generation_a(&site, &agent, &[("SNAPFS_AGENT_ID", "old1"), ("SNAPFS_AGENT_WS_PATH", &path)]);
@@ -263,9 +263,9 @@ fn an_agent_of_generation_a_is_given_jobs() {
     let busy = site.ended(&site.start("old1", &site.tree));
     assert_eq!(busy["error"], "the agent is busy: Scan already in progress");
     let done = site.ended(&first);
-    assert_eq!((&done["state"], &done["counters"]["files"]), (&json!("completed"), &json!(6_000)), "{done}");
+    assert_eq!((&done["state"], &done["counters"]["files"]), (&json!("completed"), &json!(15_000)), "{done}");
     assert_eq!(done["host_name"], "old1");
-    assert_eq!(found(&site.gateway), 6_000);
+    assert_eq!(found(&site.gateway), 15_000);
 
     // The wire has no cancel: the scan counts as cancelled, and says that the client may go on.
     let second = eventually("a scan to be taken", || {

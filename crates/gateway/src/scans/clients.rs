@@ -16,7 +16,7 @@ use super::{Ended, Inner, Live, Scans, StartScanError, still};
 use crate::clock;
 use crate::events::ScanUpdate;
 use crate::fleet::NotLinked;
-use crate::snapfs::agents::{Agent, Job};
+use crate::snapfs::agents::{Agent, Generation, Job};
 use crate::snapfs::session::{End, Known, Session};
 use crate::store::{Extent, IndexCommit, Scan, StoreError, Told};
 
@@ -31,6 +31,8 @@ const SILENCE_OF_ORPHANS: Duration = Duration::from_secs(30);
 const LOOSE: Duration = Duration::from_secs(30);
 /// An agent that is asked to stop has this long to say that it did.
 const STOPS: Duration = Duration::from_secs(10);
+/// One that most likely does not know how.
+const STOPS_QUICKLY: Duration = Duration::from_secs(1);
 /// Said of a cancelled scan whose client was not heard to stop.
 const GOES_ON: &str =
     "this client may go on by itself, as it cannot be told to stop; what it still tells of is kept and indexed";
@@ -265,12 +267,14 @@ impl Inner {
     /// message, but Hostler's does in either. Refusing the calls of those without a socket would make `snapfs` 0.4.3 hang for
     /// ever: its walk waits for a consumer that has ended.
     async fn stop_client(&self, session: &Session) -> bool {
-        if !self.agents.of(session.host).is_some_and(|agent| agent.cancel(session.scan)) {
-            return false;
-        }
+        let Some(agent) = self.agents.of(session.host).filter(|agent| agent.cancel(session.scan)) else { return false };
+        let patience = match agent.generation {
+            Generation::A => STOPS_QUICKLY,
+            Generation::B => STOPS,
+        };
         let mut changes = session.changes();
         let ended = async { while session.get(|known| known.end.is_none()) && changes.changed().await.is_ok() {} };
-        tokio::time::timeout(STOPS, ended).await.is_ok()
+        tokio::time::timeout(patience, ended).await.is_ok()
     }
 
     async fn close(&self, scan: &Scan, session: &Session, end: End) -> Result<(), Ended> {

@@ -18,6 +18,9 @@ const FORGOTTEN_AT_ONCE: i64 = 2000;
 /// Directories whose names are read at once.
 const DIRS: i64 = 512;
 
+/// Files by name.
+type Files = Vec<(Vec<u8>, Row)>;
+
 /// Keeps files of a scan; one told of again replaces what was told.
 pub fn put(db: &Connection, scan: i64, files: &[ToldFile]) -> Result<()> {
     for together in files.chunk_by(|a, b| a.dir == b.dir) {
@@ -157,10 +160,10 @@ fn each_dir(db: &Connection, scan: i64, mut visit: impl FnMut(&[u8]) -> Result<(
 }
 
 /// The files of a directory by name.
-fn files_of(db: &Connection, scan: i64, dir: &[u8]) -> Result<Vec<(Vec<u8>, Row)>> {
+fn files_of(db: &Connection, scan: i64, dir: &[u8]) -> Result<Files> {
     let mut query = db.prepare_cached("SELECT entries FROM snapfs_told WHERE scan = ? AND dir = ? ORDER BY id DESC")?;
     let mut rows = query.query((scan, dir))?;
-    let mut files: Vec<(Vec<u8>, Row)> = Vec::new();
+    let mut files = Files::new();
     while let Some(row) = rows.next()? {
         let first = files.len();
         let mut entries = Entries::new(row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?);
@@ -196,7 +199,7 @@ fn add_further_names(db: &Connection, commit: &IndexCommit, scan: i64) -> Result
     )?;
     let mut rows = indexed.query((commit.host.to_string(), commit.root.as_bytes()))?;
     let mut added: Vec<(Vec<u8>, Vec<u8>, Row)> = Vec::new();
-    let mut told: (Option<Vec<u8>>, Vec<(Vec<u8>, Row)>) = (None, Vec::new());
+    let mut told: (Option<Vec<u8>>, Files) = (None, Files::new());
     while let Some(row) = rows.next()? {
         let dir = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
         let mut entries = Entries::new(row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?);
