@@ -17,7 +17,7 @@ mod rates;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use hostler_model::{ByteStr, HostId, ScanCounters, ScanId, ScanOptions, ScanState};
+use hostler_model::{ByteStr, HostId, ScanId, ScanOptions, ScanState};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -182,23 +182,9 @@ impl Scans {
         }
         let host = inner.store.host(request.host).await?;
         let root = self.check_root(request.host, host.protocol, &request.root).await?;
-        let scan = Scan {
-            id: ScanId::new(),
-            host: host.id,
-            host_name: host.name,
-            root,
-            state: ScanState::Queued,
-            options: request.options,
-            requested_by: request.requested_by,
-            created_at: clock::now(),
-            started_at: None,
-            ended_at: None,
-            counters: ScanCounters::default(),
-            error: None,
-            generation: None,
-            first: false,
-        };
-        let agent = match host.protocol {
+        let protocol = host.protocol;
+        let scan = Scan::queued(host, root, request.options, request.requested_by, clock::now());
+        let agent = match protocol {
             Protocol::Hostler => None,
             Protocol::Snapfs => Some(inner.snapfs_agent(&scan)?),
         };

@@ -34,8 +34,6 @@ pub struct Agent {
     pub address: Option<IpAddr>,
     /// What it calls itself.
     pub agent_id: String,
-    /// Directories it offers; empty when it did not say.
-    pub roots: Vec<ByteStr>,
     /// Ends its socket.
     pub close: CancellationToken,
     /// Somebody waits for an answer.
@@ -66,7 +64,6 @@ impl Agent {
         scope: String,
         address: Option<IpAddr>,
         agent_id: String,
-        roots: Vec<ByteStr>,
     ) -> (Arc<Self>, mpsc::Receiver<String>) {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let (out, queue) = mpsc::channel(WAITING);
@@ -79,7 +76,6 @@ impl Agent {
                 scope,
                 address,
                 agent_id,
-                roots,
                 close,
                 challenge: Notify::new(),
                 answers: watch::Sender::new(0),

@@ -4,9 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hostler_model::{
-    Algorithm, ByteStr, ContentHash, Entry, EntryKind, HostId, ScanCounters, ScanId, ScanOptions, ScanState,
-};
+use hostler_model::{Algorithm, ByteStr, ContentHash, Entry, EntryKind, HostId, ScanId, ScanOptions, ScanState};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -337,22 +335,7 @@ impl Inner {
             None => format!("{} (snapfs)", caller.who),
         };
         let options = ScanOptions { algorithm: algorithm(event).unwrap_or(Algorithm::Sha1), ..ScanOptions::default() };
-        let scan = Scan {
-            id: ScanId::new(),
-            host: host.id,
-            host_name: host.name,
-            root: root.clone(),
-            state: ScanState::Queued,
-            options,
-            requested_by,
-            created_at: at,
-            started_at: None,
-            ended_at: None,
-            counters: ScanCounters::default(),
-            error: None,
-            generation: None,
-            first: false,
-        };
+        let scan = Scan::queued(host, root.clone(), options, requested_by, at);
         self.store.create_scan(scan.clone()).await?;
         let number = self.store.begin_snapfs_scan(scan.id, caller.scope, &wire_id).await?;
         let known = Known {

@@ -197,8 +197,7 @@ async fn attach(
         .filter(|root| !root.is_empty())
         .collect();
     roots.dedup();
-    let (agent, queue) =
-        Agent::new(host.id, generation, caller.scope.clone(), caller.address, name.clone(), roots.clone());
+    let (agent, queue) = Agent::new(host.id, generation, caller.scope.clone(), caller.address, name.clone());
     state.snapfs.agents().attach(agent.clone());
     state.fleet.attach(host.id, caller.address).await;
     let version: String = hello.version.as_ref().map_or_else(String::new, |v| v.display().chars().take(50).collect());

@@ -265,6 +265,28 @@ pub struct Scan {
     pub first: bool,
 }
 
+impl Scan {
+    /// A new one of this host, which waits.
+    pub fn queued(host: Host, root: ByteStr, options: ScanOptions, requested_by: String, at: Timestamp) -> Self {
+        Self {
+            id: ScanId::new(),
+            host: host.id,
+            host_name: host.name,
+            root,
+            state: ScanState::Queued,
+            options,
+            requested_by,
+            created_at: at,
+            started_at: None,
+            ended_at: None,
+            counters: ScanCounters::default(),
+            error: None,
+            generation: None,
+            first: false,
+        }
+    }
+}
+
 /// Something a scan could not read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct ScanError {
